@@ -1,0 +1,1 @@
+//! Credentials: key ring and envelope.

@@ -1,0 +1,12 @@
+//! baileys-guard: one owner for each WhatsApp session, and what has to hold around it.
+//!
+//! The map of the house, one line for each room. A call goes one way: JavaScript (`index.js`,
+//! `lib/`) checks arguments, [`binding`] converts, a domain module decides, [`store`] runs one
+//! statement. `ARCHITECTURE.md` has the picture and the reasons.
+
+#![deny(unsafe_code)]
+
+pub mod binding; // the N-API edge; nothing else names napi
+pub mod clock; // monotonic time that goes on while the machine sleeps
+pub mod credentials; // key ring, envelope, the formats of before
+pub mod error; // every way to fail, each with its stable code
