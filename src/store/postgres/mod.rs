@@ -1,0 +1,14 @@
+//! The postgres keeper.
+
+use crate::error::Result;
+use crate::store::{StoreOptions, Store};
+
+/// The postgres keeper.
+pub struct PostgresStore {}
+
+impl PostgresStore {
+    /// Prepares the store; connects on the first call.
+    pub fn new(_options: StoreOptions) -> Result<Self> {
+        Ok(Self {})
+    }
+}

@@ -1,0 +1,14 @@
+//! The sqlite keeper.
+
+use crate::error::Result;
+use crate::store::{StoreOptions, Store};
+
+/// The sqlite keeper.
+pub struct SqliteStore {}
+
+impl SqliteStore {
+    /// Prepares the store; connects on the first call.
+    pub fn new(_options: StoreOptions) -> Result<Self> {
+        Ok(Self {})
+    }
+}
