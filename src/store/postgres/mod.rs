@@ -1,7 +1,7 @@
 //! The postgres keeper.
 
 use crate::error::Result;
-use crate::store::{StoreOptions, Store};
+use crate::store::{Store, StoreOptions};
 
 /// The postgres keeper.
 pub struct PostgresStore {}

@@ -1,7 +1,7 @@
 //! The sqlite keeper.
 
 use crate::error::Result;
-use crate::store::{StoreOptions, Store};
+use crate::store::{Store, StoreOptions};
 
 /// The sqlite keeper.
 pub struct SqliteStore {}
