@@ -207,9 +207,6 @@ describe.each(KINDS)('claims on %s', (kind) => {
     guard.startHeartbeat({ intervalMs: 100 });
     await guard.claimInstance('beating');
     const first = String((await sessionRow('beating')).last_heartbeat);
-    await expect
-      .poll?.(async () => String((await sessionRow('beating')).last_heartbeat))
-      .not.toBe(first);
     for (let tries = 0; String((await sessionRow('beating')).last_heartbeat) === first; tries++) {
       if (tries > 200) throw new Error('last_heartbeat stood still');
       await new Promise((resolve) => setTimeout(resolve, 20));
