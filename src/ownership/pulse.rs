@@ -49,14 +49,14 @@ pub(super) async fn run(inner: Arc<Inner>) {
             lock(&inner.watch).interrupted();
             inner.tell(Event::Trouble { error });
         }
-        let due = lock(&inner.watch).next_due();
         let now = inner.clock.now();
-        let mut pause = next.since(now).min(due.map_or(Duration::MAX, |due| due.since(now)));
+        let mut pause = next.since(now);
+        if let Some(due) = lock(&inner.watch).next_due(now) {
+            pause = pause.min(due.since(now));
+        }
         if inner.has_neighbours() {
             pause = pause.min(NEIGHBOUR_INTERVAL);
         }
-        // A burial that missed leaves its due time in the past until the next look.
-        let pause = pause.max(Duration::from_millis(5));
         tokio::select! {
             () = sleep(pause) => {}
             () = inner.wake_pulse.notified() => next = inner.clock.now(),
@@ -99,7 +99,7 @@ impl Inner {
             if self.event_loop_stands_still() {
                 return Ok(()); // the sentry gave everything up; nothing is left to renew
             }
-            let term = self.term().await?;
+            let term = self.timed(self.term()).await?;
             return self.beat(&term).await;
         }
         let Some(term) = self.current_term() else { return Ok(()) };
