@@ -22,7 +22,7 @@ console.info = () => {};
 const states = new Map();
 const sockets = new Map();
 
-/** Credentials and keys of a client, in memory or in Baileys' files in `folder`. */
+/** The credentials and keys called `name`: in memory, or in Baileys' files in `folder`. */
 async function loadState(name, folder) {
   if (folder) {
     const { state, saveCreds } = await baileys.useMultiFileAuthState(folder);
@@ -47,17 +47,11 @@ async function loadState(name, folder) {
 }
 
 const commands = {
-  /** Opens a socket; what happens to it is told by events. */
-  async connect({ name, url, folder, config = {} }) {
-    const { auth, save } = await loadState(name, folder);
-    const sock = baileys.makeWASocket({
-      auth,
-      waWebSocketUrl: url,
-      logger: SILENT,
-      ...config,
-    });
-    const key = name;
-    sockets.set(key, sock);
+  /** Opens a socket, with the credentials of its name or of another; events tell what happens. */
+  async connect({ name, credentials = name, url, folder, config }) {
+    const { auth, save } = await loadState(credentials, folder);
+    const sock = baileys.makeWASocket({ auth, waWebSocketUrl: url, logger: SILENT, ...config });
+    sockets.set(name, sock);
     const tell = (event, fields) => process.send({ name, event, ...fields });
     let saved = Promise.resolve();
     sock.ev.on('creds.update', () => {
@@ -72,13 +66,16 @@ const commands = {
       if (connection) tell(connection, { statusCode, message, jid: sock.user?.id });
     });
     sock.ev.on('messages.upsert', ({ messages, type }) => {
-      for (const { key: from, message, status } of messages) {
+      for (const { key, message, status } of messages) {
         const text = message?.conversation || message?.extendedTextMessage?.text;
-        tell('message', { text, type, from: from.remoteJid, fromMe: from.fromMe, status });
+        const { id, remoteJid: from, fromMe } = key;
+        tell('message', { messageId: id, text, type, from, fromMe, status });
       }
     });
     sock.ev.on('messages.update', (updates) => {
-      for (const { key: of, update } of updates) tell('update', { of: of.id, status: update.status });
+      for (const { key, update } of updates) {
+        tell('update', { messageId: key.id, status: update.status });
+      }
     });
     sock.ws.on('unexpected-response', (request, response) => {
       response.resume();

@@ -6,6 +6,9 @@ const { fork } = require('node:child_process');
 const { EventEmitter, once } = require('node:events');
 const path = require('node:path');
 
+/** Those that run; a test that fails must not leave one behind, since it would keep jest alive. */
+const running = new Set();
+
 class ClientProcess {
   #child;
   #events = [];
@@ -20,6 +23,8 @@ class ClientProcess {
     client.#child = fork(path.join(__dirname, 'whatsapp-client.js'), {
       env: { ...process.env, WA_WEBSOCKET_URL: url },
     });
+    running.add(client);
+    client.#child.once('exit', () => running.delete(client));
     client.#child.on('message', (message) => client.#receive(message));
     await client.waitFor(({ event }) => event === 'ready');
     return client;
@@ -78,11 +83,17 @@ class ClientProcess {
     this.#child.kill(signal);
   }
 
+  /** Ends it, frozen or not. */
   async stop() {
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    if (!running.has(this)) return;
     const exited = once(this.#child, 'exit');
     if (this.#child.connected) this.#child.disconnect();
+    this.#child.kill('SIGCONT');
     await exited;
+  }
+
+  static async stopAll() {
+    await Promise.all([...running].map((client) => client.stop()));
   }
 
   #receive({ id, value, error, ...event }) {

@@ -15,6 +15,7 @@
 
 const crypto = require('node:crypto');
 
+const ED25519_SPKI = Buffer.from('302a300506032b6570032100', 'hex');
 const ED25519_PKCS8 = Buffer.from('302e020100300506032b657004220420', 'hex');
 const X25519_PKCS8 = Buffer.from('302e020100300506032b656e04220420', 'hex');
 
@@ -52,8 +53,40 @@ function keyPairFor(label) {
   };
 }
 
+const P = 2n ** 255n - 19n;
+
+function inverse(value) {
+  let result = 1n;
+  let base = value % P;
+  for (let exponent = P - 2n; exponent > 0n; exponent >>= 1n) {
+    if (exponent & 1n) result = (result * base) % P;
+    base = (base * base) % P;
+  }
+  return result;
+}
+
+const littleEndian = (bytes) => BigInt(`0x${Buffer.from(bytes).reverse().toString('hex')}`);
+
+/**
+ * Whether an XEdDSA signature is by this X25519 key. (`Curve.verify` of Baileys 7.0.0-rc14 is true
+ * for any 64 bytes: it waits for an exception where libsignal 6.0.0 returns false.)
+ */
+function verify(publicKey, message, signature) {
+  if (publicKey?.length !== 32 || signature?.length !== 64) return false;
+  const u = littleEndian(publicKey) & (2n ** 255n - 1n);
+  const y = ((u + P - 1n) * inverse(u + 1n)) % P; // from the Montgomery to the Edwards curve
+  const edwards = Buffer.from(y.toString(16).padStart(64, '0'), 'hex').reverse();
+  edwards[31] |= signature[63] & 128;
+  const plain = Buffer.from(signature);
+  plain[63] &= 127;
+  const der = Buffer.concat([ED25519_SPKI, edwards]);
+  const key = crypto.createPublicKey({ key: der, format: 'der', type: 'spki' });
+  return crypto.verify(null, message, key, plain);
+}
+
 /** Signs the endpoint's certificate; `trust.js` gives its public half to a client. */
 const rootKey = keyPairFor('root');
 
 module.exports.keyPairFor = keyPairFor;
+module.exports.verify = verify;
 module.exports.rootKey = rootKey;

@@ -7,6 +7,7 @@
  */
 
 const crypto = require('node:crypto');
+const { verify } = require('./keys');
 const { SERVER, node, child } = require('./stanzas');
 
 const REFS = 6;
@@ -107,11 +108,11 @@ class Pairing {
   }
 
   #isSigned({ signed, identity }, content) {
-    const { proto, Curve, WA_ADV_DEVICE_SIG_PREFIX } = this.#world.baileys;
+    const { proto, WA_ADV_DEVICE_SIG_PREFIX } = this.#world.baileys;
     const { deviceSignature } = proto.ADVSignedDeviceIdentity.decode(content);
     const { details, accountSignatureKey } = signed;
     const message = Buffer.concat([WA_ADV_DEVICE_SIG_PREFIX, details, identity, accountSignatureKey]);
-    return Curve.verify(identity, message, deviceSignature);
+    return verify(identity, message, deviceSignature);
   }
 }
 
