@@ -8,7 +8,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::store::Peer;
 
@@ -68,6 +68,11 @@ impl Place {
             }
             _ => Life::Unknown,
         }
+    }
+
+    /// Differs when a neighbour has come or gone since; compared, never read as a time.
+    pub fn changed(&self) -> Option<SystemTime> {
+        fs::metadata(self.folder.as_ref()?).ok()?.modified().ok()
     }
 
     /// Removes the lock file of an incarnation that is dead and buried.

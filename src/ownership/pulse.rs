@@ -27,8 +27,16 @@ const FIRST_RETRY: Duration = Duration::from_millis(100);
 pub(super) async fn run(inner: Arc<Inner>) {
     let mut next = inner.clock.now();
     let mut failures = 0u32;
+    let mut neighbourhood = inner.place.changed();
     while inner.open().is_ok() {
         let now = inner.clock.now();
+        let seen = inner.place.changed();
+        if neighbourhood != seen {
+            // Somebody may have come who could die before the next beat would show him. He takes
+            // his lock before he registers, so this leaves him time for that.
+            neighbourhood = seen;
+            next = next.min(now + NEIGHBOUR_INTERVAL);
+        }
         if now >= next {
             let interval = inner.pulse_interval();
             next = match inner.pulse().await {
@@ -54,7 +62,7 @@ pub(super) async fn run(inner: Arc<Inner>) {
         if let Some(due) = lock(&inner.watch).next_due(now) {
             pause = pause.min(due.since(now));
         }
-        if inner.has_neighbours() {
+        if inner.place.lock_dir.is_some() {
             pause = pause.min(NEIGHBOUR_INTERVAL);
         }
         tokio::select! {
@@ -163,11 +171,6 @@ impl Inner {
             self.freed.send_modify(|count| *count += 1);
         }
         Ok(buried)
-    }
-
-    fn has_neighbours(&self) -> bool {
-        self.place.lock_dir.is_some()
-            && lock(&self.watch).peers().any(|peer| peer.lock_dir == self.place.lock_dir)
     }
 
     async fn refresh_sessions(&self, term: &Term) -> Result<()> {
