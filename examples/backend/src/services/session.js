@@ -55,8 +55,7 @@ class Session {
 
   /** Ends the session; resolves when its socket is closed and nothing is left to be written. */
   async close() {
-    this.ended = true;
-    clearTimeout(this.#timer);
+    this.#end('disconnected');
     if (this.#sock) await closeSocket(this.#sock, this.#closed);
     await this.#written;
   }
@@ -64,7 +63,7 @@ class Session {
   /** Unlinks this device from the phone and ends the session. */
   async logout() {
     const sock = this.#openSocket();
-    this.ended = true;
+    this.#end('disconnected');
     await sock.logout();
     await this.close();
     await this.#auth.setAside();
@@ -133,9 +132,15 @@ class Session {
     this.#after(next.delayMs, () => this.open());
   }
 
+  #end(status) {
+    if (this.ended) return;
+    Object.assign(this, { ended: true, status, qrCode: null });
+    clearTimeout(this.#timer);
+  }
+
   /** Nothing more that this instance can do: shows why and gives the agent back. */
   async #stop({ status, isActive, loggedOut }) {
-    this.ended = true;
+    this.#end(status);
     if (loggedOut) await this.#auth.setAside();
     await this.#show({ status, isActive, qrCode: null });
     await this.claim.release();
