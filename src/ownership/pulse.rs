@@ -32,10 +32,9 @@ pub(super) async fn run(inner: Arc<Inner>) {
         let now = inner.clock.now();
         let seen = inner.place.changed();
         if neighbourhood != seen {
-            // Somebody may have come who could die before the next beat would show him. He takes
-            // his lock before he registers, so this leaves him time for that.
+            // Somebody may have come who could die before the next beat would show them.
             neighbourhood = seen;
-            next = next.min(now + NEIGHBOUR_INTERVAL);
+            next = now;
         }
         if now >= next {
             let interval = inner.pulse_interval();
