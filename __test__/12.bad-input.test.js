@@ -128,7 +128,7 @@ describe.each(KINDS)('arguments on %s', (kind) => {
     ]) {
       await expect(call()).rejects.toEqual(refusal('ERR_SHUT_DOWN'));
     }
-    await expect(claim.update({ status: 'error' })).rejects.toEqual(refusal('ERR_CLAIM_LOST'));
+    await expect(claim.update({ status: 'error' })).rejects.toEqual(refusal('ERR_SHUT_DOWN'));
     expect(claim.held).toBe(false);
   });
 
@@ -236,13 +236,19 @@ describe('a database that is not there', () => {
     await guard.shutdown();
   });
 
-  test('an SQLite file in a folder that is not there, a folder, a text file', async () => {
+  test('a folder, a text file, a file below a file', async () => {
     const folder = temporaryFolder();
     const text = path.join(folder, 'text.db');
     fs.writeFileSync(text, 'no database at all, just a text that is long enough'.repeat(100));
-    for (const file of [path.join(folder, 'none', 'x.db'), folder, text]) {
+    for (const [file, code] of [
+      [folder, 'ERR_DATABASE_UNAVAILABLE'],
+      [path.join(text, 'below.db'), 'ERR_DATABASE_UNAVAILABLE'],
+      [text, 'ERR_DATABASE'],
+    ]) {
       const guard = createGuard({ databaseUrl: `sqlite:${file}`, logger: SILENT });
-      await expect(guard.claimInstance('a')).rejects.toEqual(gone);
+      const error = await guard.claimInstance('a').catch((caught) => caught);
+      expect(error).toEqual(refusal(code));
+      expect(error.message).toContain('text.db'.slice(0, file === folder ? 0 : 7));
       await guard.shutdown();
     }
   });

@@ -9,7 +9,7 @@ const path = require('node:path');
 const { defer } = require('./cleanup');
 const { createDatabase } = require('./postgres');
 
-const KINDS = ['sqlite', 'postgres'];
+const KINDS = (process.env.KINDS ?? 'sqlite,postgres').split(',');
 
 /** An empty folder, removed when the test file is through. */
 function temporaryFolder() {
