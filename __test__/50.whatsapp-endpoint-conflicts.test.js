@@ -12,100 +12,106 @@ jest.setTimeout(30_000);
 
 let endpoint;
 let folder;
+let first;
+let second;
 let count = 0;
 
 beforeAll(async () => {
   folder = fs.mkdtempSync(path.join(os.tmpdir(), 'whatsapp-endpoint-'));
   endpoint = await spawnEndpoint();
+  [first, second] = await Promise.all([1, 2].map(() => ClientProcess.start(endpoint.url)));
 });
-
-afterEach(() => ClientProcess.stopAll());
 
 afterAll(async () => {
   const errors = await endpoint.events({ type: 'error' });
+  await ClientProcess.stopAll();
   await endpoint.close();
   fs.rmSync(folder, { recursive: true });
   expect(errors.map(({ error }) => error)).toEqual([]);
 });
 
-/** Two processes that hold the credentials of one device, which is open in the first. */
-async function twoProcesses() {
-  const first = await ClientProcess.start(endpoint.url);
-  const second = await ClientProcess.start(endpoint.url);
+/** A device of its own for each test: both processes hold its credentials, it is open in the first. */
+async function newDevice() {
   count += 1;
-  const options = { folder: path.join(folder, String(count)) };
-  const { jid } = await pair(endpoint, first, 'a', options);
-  const login = async (client) => {
-    const after = client.mark();
-    await client.connect('a', options);
-    return client.next('a', 'open', { after });
+  const name = `device ${count}`;
+  const options = { folder: path.join(folder, name) };
+  const { jid } = await pair(endpoint, first, name, options);
+  return {
+    name,
+    jid,
+    async login(client) {
+      const after = client.mark();
+      await client.connect(name, options);
+      return client.next(name, 'open', { after });
+    },
+    async seen() {
+      const { logins, conflicts, conflictsAnswering } = (await endpoint.stats()).devices[jid];
+      return { logins, conflicts, live: conflictsAnswering };
+    },
   };
-  const seen = async () => {
-    const stats = (await endpoint.stats()).devices[jid];
-    return { logins: stats.logins, conflicts: stats.conflicts, live: stats.conflictsAnswering };
-  };
-  return { first, second, jid, login, seen };
 }
 
+/** How the device's socket in the first process ended, after the 515 of its pairing. */
+const kicked = ({ name }) =>
+  first.waitFor((e) => e.name === name && e.event === 'close' && e.statusCode !== 515);
+
+const conflictOf = ({ jid }) => endpoint.waitFor((e) => e.type === 'conflict' && e.jid === jid);
+
 test('a second login of a device kicks the first with 440: one conflict, of a live client', async () => {
-  const { first, second, jid, login, seen } = await twoProcesses();
-  await login(second);
-  expect(await first.waitFor((e) => e.statusCode === 440)).toMatchObject({
-    event: 'close',
-    message: 'Stream Errored (conflict)',
-  });
-  const conflict = await endpoint.waitFor((e) => e.type === 'conflict' && e.jid === jid);
-  expect(conflict).toMatchObject({ kickedAnswering: true });
+  const device = await newDevice();
+  await device.login(second);
+  const { statusCode, message } = await kicked(device);
+  expect([statusCode, message]).toEqual([440, 'Stream Errored (conflict)']);
+  const conflict = await conflictOf(device);
+  expect(conflict.kickedAnswering).toBe(true);
   expect(conflict.answeredAfterMs).toBeLessThan(1000);
   expect(conflict.kicked).toBeLessThan(conflict.conn);
-  expect(await seen()).toEqual({ logins: 2, conflicts: 1, live: 1 });
+  expect(await device.seen()).toEqual({ logins: 2, conflicts: 1, live: 1 });
   await endpoint.waitFor((e) => e.type === 'close' && e.conn === conflict.kicked);
-  expect((await endpoint.stats()).devices[jid].online).toBe(true);
+  expect((await endpoint.stats()).devices[device.jid].online).toBe(true);
 });
 
 test('two that fight count one conflict for each time one of them is kicked', async () => {
-  const { first, second, jid, login, seen } = await twoProcesses();
+  const device = await newDevice();
   for (const client of [second, first, second]) {
     const { lastSeq: since } = await endpoint.stats();
-    await login(client);
-    expect(await endpoint.waitFor((e) => e.type === 'conflict' && e.jid === jid, { since })).toBeTruthy();
+    await device.login(client);
+    const again = (e) => e.type === 'conflict' && e.jid === device.jid;
+    expect(await endpoint.waitFor(again, { since })).toBeTruthy();
   }
-  expect(await seen()).toEqual({ logins: 4, conflicts: 3, live: 3 });
+  expect(await device.seen()).toEqual({ logins: 4, conflicts: 3, live: 3 });
 });
 
 test('a login after the first has ended its socket is no conflict', async () => {
-  const { first, second, login, seen } = await twoProcesses();
-  await first.call('end', { name: 'a' });
-  await login(second);
-  expect(await seen()).toEqual({ logins: 2, conflicts: 0, live: 0 });
-});
-
-test('a login right after the first process was killed is no conflict', async () => {
-  const { first, second, login, seen } = await twoProcesses();
-  first.kill('SIGKILL');
-  await login(second);
-  expect(await seen()).toEqual({ logins: 2, conflicts: 0, live: 0 });
+  const device = await newDevice();
+  await first.call('end', { name: device.name });
+  await device.login(second);
+  expect(await device.seen()).toEqual({ logins: 2, conflicts: 0, live: 0 });
 });
 
 test('a login while the first is frozen is a conflict, but of a client that did not answer', async () => {
-  const { first, second, jid, login, seen } = await twoProcesses();
+  const device = await newDevice();
   first.kill('SIGSTOP');
-  await login(second);
-  const conflict = await endpoint.waitFor((e) => e.type === 'conflict' && e.jid === jid);
-  expect(conflict).toMatchObject({ kickedAnswering: false, answeredAfterMs: null });
-  expect(await seen()).toEqual({ logins: 2, conflicts: 1, live: 0 });
+  await device.login(second);
+  expect(await conflictOf(device)).toMatchObject({ kickedAnswering: false, answeredAfterMs: null });
+  expect(await device.seen()).toEqual({ logins: 2, conflicts: 1, live: 0 });
 
   first.kill('SIGCONT');
-  expect((await first.waitFor((e) => e.event === 'close' && e.statusCode !== 515)).statusCode).toBe(440);
+  expect((await kicked(device)).statusCode).toBe(440);
 });
 
 test('a login while the first hears nothing of the endpoint is a conflict all the same', async () => {
-  const { first, second, jid, login, seen } = await twoProcesses();
-  await endpoint.fail('silence', { when: 'now', jid });
-  await login(second);
-  expect((await first.waitFor((e) => e.statusCode === 440)).event).toBe('close');
-  expect(await endpoint.waitFor((e) => e.type === 'conflict' && e.jid === jid)).toMatchObject({
-    kickedAnswering: true,
-  });
-  expect(await seen()).toEqual({ logins: 2, conflicts: 1, live: 1 });
+  const device = await newDevice();
+  await endpoint.fail('silence', { when: 'now', jid: device.jid });
+  await device.login(second);
+  expect((await kicked(device)).statusCode).toBe(440);
+  expect(await conflictOf(device)).toMatchObject({ kickedAnswering: true });
+  expect(await device.seen()).toEqual({ logins: 2, conflicts: 1, live: 1 });
+});
+
+test('a login right after the first process was killed is no conflict', async () => {
+  const device = await newDevice();
+  first.kill('SIGKILL');
+  await device.login(second);
+  expect(await device.seen()).toEqual({ logins: 2, conflicts: 0, live: 0 });
 });

@@ -40,7 +40,8 @@ async function closing(name, work) {
   return client.next(name, 'close', { after });
 }
 
-const isOpen = () => client.events('a').findLast((e) => /^(open|close)$/.test(e.event)).event === 'open';
+const isOpen = () =>
+  client.events('a').findLast((e) => /^(open|close)$/.test(e.event)).event === 'open';
 
 const open = async () => isOpen() || connect('a', 'open');
 
@@ -151,14 +152,17 @@ describe('before anything was said', () => {
     expect((await connect('b', 'close')).statusCode).toBe(428);
   });
 
-  test.each([401, 403, 429, 503])('HTTP %i on the upgrade: the client tells nothing', async (code) => {
-    const { refused } = await endpoint.stats();
-    await endpoint.fail('http', { code });
-    expect((await connect('b', 'refused')).status).toBe(code);
-    const told = client.waitFor((e) => e.name === 'b', { after: client.mark(), timeoutMs: 300 });
-    await expect(told).rejects.toThrow('no such event');
-    expect((await endpoint.stats()).refused).toBe(refused + 1);
-  });
+  test.each([401, 403, 429, 503])(
+    'HTTP %i on the upgrade: the client tells nothing',
+    async (code) => {
+      const { refused } = await endpoint.stats();
+      await endpoint.fail('http', { code });
+      expect((await connect('b', 'refused')).status).toBe(code);
+      const told = client.waitFor((e) => e.name === 'b', { after: client.mark(), timeoutMs: 300 });
+      await expect(told).rejects.toThrow('no such event');
+      expect((await endpoint.stats()).refused).toBe(refused + 1);
+    },
+  );
 });
 
 describe('for one device only', () => {
@@ -169,7 +173,9 @@ describe('for one device only', () => {
     const start = client.mark();
     const failure = await endpoint.fail('failure', { code: 403, jid: other.jid });
     const struck = await closing('other', async () => {
-      expect(await endpoint.fail('stream-error', { jid: other.phone })).toMatchObject({ struck: 1 });
+      expect(await endpoint.fail('stream-error', { jid: other.phone })).toMatchObject({
+        struck: 1,
+      });
     });
     expect(struck.statusCode).toBe(503);
     expect((await connect('other', 'close')).statusCode).toBe(403);

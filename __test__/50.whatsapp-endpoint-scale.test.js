@@ -68,7 +68,11 @@ test(`${SESSIONS} sessions in ${PROCESSES} processes come back ${ROUNDS} times, 
       expect((await client.next(name, 'close', options)).statusCode).toBe(428);
       await client.connect(name);
       await client.next(name, 'open', options);
-      await client.call('send', { name, to: '491712345678@s.whatsapp.net', text: `round ${round}` });
+      await client.call('send', {
+        name,
+        to: '491712345678@s.whatsapp.net',
+        text: `round ${round}`,
+      });
     });
     await Promise.all(back);
     say(`round ${round}`, start);

@@ -183,7 +183,11 @@ test('the test root is trusted for an address of this machine only', () => {
     trustEndpoint(baileys, url);
     expect(baileys.WA_CERT_DETAILS.PUBLIC_KEY.equals(rootKey.public)).toBe(true);
   }
-  const elsewhere = ['wss://web.whatsapp.com/ws/chat', 'ws://127.0.0.1.example.com', 'ws://10.0.0.1'];
+  const elsewhere = [
+    'wss://web.whatsapp.com/ws/chat',
+    'ws://127.0.0.1.example.com',
+    'ws://10.0.0.1',
+  ];
   for (const url of [...elsewhere, 'http://127.0.0.1', 'nonsense', undefined]) {
     const baileys = { WA_CERT_DETAILS: { PUBLIC_KEY: real } };
     expect(() => trustEndpoint(baileys, url)).toThrow('loopback WebSocket address only');

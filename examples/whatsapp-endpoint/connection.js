@@ -28,7 +28,7 @@ class Connection {
   #closers = [];
   #timers = new Set();
   #greeted = false;
-  /** Why the endpoint ended it; null while it stands. */
+  /** Why the endpoint ended it; null while it stands, and when the client ended it. */
   #endedBy = null;
 
   /** The linked device, once logged in. */
@@ -43,7 +43,7 @@ class Connection {
   heardMs = monotonicMs();
 
   /**
-   * @param {object} world the endpoint's parts; see server.js
+   * @param {object} world the endpoint's parts; see world.js
    * @param {import('ws').WebSocket} socket
    * @param {{ id: number, jid?: string }} who `jid` as the URL gives it, before the login tells
    */
@@ -125,7 +125,12 @@ class Connection {
 
   /** Lets a fault strike; see faults.js. */
   suffer(fault) {
-    this.#world.log.add('struck', { conn: this.id, jid: this.jid, fault: fault.id, mode: fault.mode });
+    this.#world.log.add('struck', {
+      conn: this.id,
+      jid: this.jid,
+      fault: fault.id,
+      mode: fault.mode,
+    });
     switch (fault.mode) {
       case 'silence':
         this.#muteFor(fault);

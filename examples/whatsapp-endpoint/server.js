@@ -10,7 +10,7 @@ const { once } = require('node:events');
 const { WebSocketServer } = require('ws');
 
 const { World } = require('./world');
-const { startControl } = require('./control');
+const { makeControl } = require('./control');
 const { toJid } = require('./addresses');
 
 const HOST = '127.0.0.1';
@@ -45,11 +45,7 @@ async function startEndpoint({
     else sockets.handleUpgrade(request, socket, head, (ws) => world.connect(ws, who));
   });
 
-  server.listen(port, HOST);
-  await once(server, 'listening');
   const endpoint = {
-    port: server.address().port,
-    url: `ws://${HOST}:${server.address().port}`,
     stats: () => ({
       ...world.stats.report(world.live, world.devices),
       connections: world.connections.size,
@@ -66,14 +62,31 @@ async function startEndpoint({
       world.messages.sendText(world.devices.select(jid), text, options),
     async close() {
       for (const connection of world.connections) connection.terminate('endpoint closed');
-      control.close();
-      await new Promise((resolve) => server.close(resolve));
+      await Promise.all([closeServer(server), closeServer(control)]);
       world.state.close();
     },
   };
-  const control = await startControl(endpoint, { host: HOST, port: controlPort });
-  endpoint.controlUrl = control.url;
+  const control = makeControl(endpoint);
+  try {
+    endpoint.port = await listen(server, port);
+    endpoint.url = `ws://${HOST}:${endpoint.port}`;
+    endpoint.controlUrl = `http://${HOST}:${await listen(control, controlPort)}`;
+  } catch (error) {
+    await endpoint.close();
+    throw error;
+  }
   return endpoint;
+}
+
+async function listen(server, port) {
+  server.listen(port, HOST);
+  await once(server, 'listening');
+  return server.address().port;
+}
+
+async function closeServer(server) {
+  server.closeAllConnections();
+  if (server.listening) await new Promise((resolve) => server.close(resolve));
 }
 
 /** The device that the URL names by `?jid=`, for faults that strike before the login tells. */

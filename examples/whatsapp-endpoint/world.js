@@ -71,10 +71,10 @@ class World {
     // turns of the event loop see to it that a clean handover is not taken for a conflict.
     await turn();
     await turn();
-    const { jid } = device;
-    const other = this.live.get(jid);
-    if (connection.isOpen) this.live.set(jid, connection);
-    if (connection.isOpen && other?.isOpen) this.#conflict(jid, other, connection);
+    if (!connection.isOpen) return;
+    const other = this.live.get(device.jid);
+    this.live.set(device.jid, connection);
+    if (other?.isOpen) this.#conflict(device.jid, other, connection);
   }
 
   #conflict(jid, kicked, by) {
