@@ -186,7 +186,7 @@ impl Member {
 
     pub async fn release(&self, grant: &Grant) {
         let released = self.store.release(&[self.fence(grant)], false).await.unwrap();
-        assert_eq!(released, [grant.agent_id.clone()]);
+        assert_eq!(released, std::slice::from_ref(&grant.agent_id));
     }
 
     /// Shows its agents, with a user for those without a row.

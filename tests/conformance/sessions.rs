@@ -185,8 +185,7 @@ pub async fn a_deactivating_release_ends_the_session(site: &Site) {
     assert_eq!(state(agent(2)).await, (true, "connected".to_owned()));
     assert_eq!(shown_of(site, &agent(1)).await, None);
 
-    let update = format!("UPDATE whatsapp_sessions SET is_active = true, status = 'connected'");
-    site.execute(&update).await;
+    site.execute("UPDATE whatsapp_sessions SET is_active = true, status = 'connected'").await;
     assert!(a.store.release(&late, true).await.unwrap().is_empty());
     assert_eq!(state(agent(1)).await, (true, "connected".to_owned()), "a late release is nothing");
 }
