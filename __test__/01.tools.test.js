@@ -181,7 +181,9 @@ describe('startChild', () => {
 
   test('fails with what the child wrote', async () => {
     const child = await startChild('echo.js');
-    await expect(child.call('leave', 3)).rejects.toThrow(/ended before it answered leave[^]*I leave/);
+    await expect(child.call('leave', 3)).rejects.toThrow(
+      /ended before it answered leave[^]*I leave/,
+    );
     await expect(child.exit()).resolves.toEqual({ code: 3, signal: null });
     await expect(child.event('any')).rejects.toThrow(/told no event any and ended[^]*I leave/);
     await expect(child.call('echo', 1)).rejects.toThrow('is gone');
