@@ -8,6 +8,7 @@ const net = require('node:net');
 const { Client } = require('pg');
 
 const { startChild, startScript } = require('./support/child');
+const { describeWithPgBouncer, startPgBouncer } = require('./support/pgbouncer');
 const { createDatabase, startPostgres } = require('./support/postgres');
 const { startProxy } = require('./support/proxy');
 
@@ -76,6 +77,30 @@ describe('startPostgres', () => {
     await expect(connect(server.url())).rejects.toMatchObject({ code: 'ECONNREFUSED' });
     await server.start();
     await (await connect(server.url())).end();
+  });
+});
+
+describeWithPgBouncer('startPgBouncer', () => {
+  test('shares few server connections between many clients', async () => {
+    const database = await createDatabase();
+    const bouncer = await startPgBouncer({ poolSize: 3 });
+    const clients = await Promise.all(
+      Array.from({ length: 10 }, () => connect(bouncer.through(database.url))),
+    );
+    const answers = await Promise.all(
+      clients.map((client) => client.query('SELECT pg_backend_pid() AS pid, pg_sleep(0.02)')),
+    );
+    const pids = new Set(answers.map(({ rows }) => rows[0].pid));
+    expect(pids.size).toBe(3);
+    const pools = await bouncer.show('pools');
+    expect(pools).toContainEqual(
+      expect.objectContaining({ database: database.name, pool_mode: 'transaction' }),
+    );
+    await Promise.all(clients.map((client) => client.end()));
+    await bouncer.stop();
+    await expect(connect(bouncer.through(database.url))).rejects.toMatchObject({
+      code: 'ECONNREFUSED',
+    });
   });
 });
 
