@@ -24,12 +24,12 @@ module.exports = [
     },
   },
   {
-    files: ['**/*.mjs'],
+    files: ['**/*.mjs', '__test__/consumers/esm/*.js'],
     languageOptions: { sourceType: 'module' },
     rules: { strict: 'off' },
   },
   {
-    files: ['__test__/**/*.test.js'],
+    files: ['__test__/**/*.test.js', '__test__/support/*.js'],
     languageOptions: { globals: globals.jest },
   },
   {
