@@ -9,5 +9,6 @@ module.exports = {
   // Build output and packed copies of the package would be taken for a second baileys-guard.
   modulePathIgnorePatterns: ['<rootDir>/target/', '<rootDir>/npm/'],
   maxWorkers: 2,
+  testTimeout: 60_000, // real processes on a busy machine; tests that wait say how long themselves
   transform: {},
 };

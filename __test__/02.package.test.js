@@ -11,19 +11,11 @@ const { promisify } = require('node:util');
 const ts = require('typescript');
 
 const { platformName } = require('../lib/platform');
-const { defer } = require('./support/cleanup');
+const { temporaryFolder } = require('./support/databases');
 
 const ROOT = path.join(__dirname, '..');
 const BINARY = `baileys-guard.${platformName()}.node`;
 const npm = process.platform === 'win32' ? 'npm.cmd' : 'npm';
-
-jest.setTimeout(60_000);
-
-function temporaryFolder() {
-  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'baileys-guard-package-'));
-  defer(() => fs.rmSync(folder, { recursive: true, force: true }));
-  return folder;
-}
 
 /** Runs a program as a user's shell would, not as a script of this package. */
 async function run(command, args, { cwd, env = {} }) {

@@ -15,7 +15,8 @@ const TEMPLATES = {
   /** As `migrate()` leaves an empty database. */
   async migrated(url) {
     const { createGuard } = require('../..');
-    const guard = createGuard({ databaseUrl: url });
+    const logger = { debug() {}, info() {}, warn() {}, error() {} };
+    const guard = createGuard({ databaseUrl: url, logger });
     await guard.migrate();
     await guard.shutdown();
   },
