@@ -27,10 +27,14 @@ function pidsIn(text) {
 
 describe.each(KINDS)('the demo on %s', (kind) => {
   test('shows one owner at a time and ends well', async () => {
-    const env = { DATABASE_URL: kind === 'sqlite' ? '' : (await freshDatabase(kind, { migrated: false })).url };
+    const env = {
+      DATABASE_URL: kind === 'sqlite' ? '' : (await freshDatabase(kind, { migrated: false })).url,
+    };
     const demo = startScript(DEMO, { env });
     expect(await demo.exit({ timeoutMs: 60_000 })).toEqual({ code: 0, signal: null });
-    expect(demo.stdout).toContain('HTTP 409: Agent is already in use by another server instance (server-A');
+    expect(demo.stdout).toContain(
+      'HTTP 409: Agent is already in use by another server instance (server-A',
+    );
     expect(demo.stdout).toContain('on the same pairing: no new QR code');
     expect(demo.stdout).toContain('pairings 1, logins 3, conflicts 0');
     expect(pidsIn(demo.stdout).filter(isAlive)).toEqual([]);
