@@ -17,6 +17,8 @@ const REPOSITORY = path.join(__dirname, '..');
 const CONTACT = '491712345678';
 const DELIVERED = 3;
 
+jest.setTimeout(30_000);
+
 let endpoint;
 let client;
 let folder;
@@ -44,10 +46,10 @@ test('a client pairs by QR code, is told 515, connects again and is open', async
     lid: '774915100000001:1@lid',
     phone: '4915100000001',
   });
-  const { me, account, myAppStateKeyId } = await client.call('creds', { name: 'first' });
+  const { me, account } = await client.call('creds', { name: 'first' });
   expect(me).toMatchObject({ id: linked.jid, lid: linked.lid });
   expect(account).toBe(true);
-  expect(myAppStateKeyId).toBe('AAAAAAAB');
+  expect(await client.next('first', 'app state key')).toMatchObject({ keyId: 'AAAAAAAB' });
   const stats = await endpoint.stats();
   expect(stats).toMatchObject({ upgrades: 2, registrations: 1, pairings: 1, logins: 1, online: 1 });
   expect(await events('prekeys', linked.jid)).toMatchObject([{ uploaded: 812 }]);
@@ -125,11 +127,10 @@ test('a client that logs out, and one that is removed, get 401 at once and at th
   await client.call('logout', { name: 'leaving' });
   expect(await endpoint.removeDevice(removed.phone)).toEqual([removed.jid]);
   for (const name of ['leaving', 'removed']) {
-    const closed = await client.waitFor(
-      (e) => e.name === name && e.event === 'close' && e.statusCode === 401,
-    );
+    await client.waitFor((e) => e.name === name && e.event === 'close' && e.statusCode === 401);
+    const after = client.mark();
     await client.connect(name);
-    expect(await client.next(name, 'close', { after: closed })).toMatchObject({ statusCode: 401 });
+    expect(await client.next(name, 'close', { after })).toMatchObject({ statusCode: 401 });
   }
   const { devices } = await endpoint.stats();
   expect(devices[leaving.jid]).toMatchObject({ removed: true, logins: 1, loginFailures: 1 });
@@ -146,16 +147,17 @@ test('an endpoint that is killed knows its devices again from its state file', a
   await before.sendText(jid, 'two', { from: CONTACT });
   await client.waitFor((e) => e.name === 'kept' && e.text === 'two');
   process.kill(before.pid, 'SIGKILL');
-  const closed = await client.waitFor((e) => e.name === 'kept' && e.statusCode === 428);
+  await client.waitFor((e) => e.name === 'kept' && e.statusCode === 428);
 
-  const after = await spawnEndpoint({ state });
-  await client.connect('kept', { url: after.url });
-  await client.next('kept', 'open', { after: closed });
+  const again = await spawnEndpoint({ state });
+  const after = client.mark();
+  await client.connect('kept', { url: again.url });
+  await client.next('kept', 'open', { after });
   const id = await client.call('send', { name: 'kept', to, text: 'three' });
-  const seen = await after.waitFor((e) => e.type === 'message' && e.id === id);
+  const seen = await again.waitFor((e) => e.type === 'message' && e.id === id);
   expect(seen.text).toBe('three');
   await client.call('end', { name: 'kept' });
-  await after.close();
+  await again.close();
 });
 
 test('the QR code counts once, for the client that shows it', async () => {
@@ -181,7 +183,11 @@ test('the test root is trusted for an address of this machine only', () => {
     trustEndpoint(baileys, url);
     expect(baileys.WA_CERT_DETAILS.PUBLIC_KEY.equals(rootKey.public)).toBe(true);
   }
-  const elsewhere = ['wss://web.whatsapp.com/ws/chat', 'ws://127.0.0.1.example.com', 'ws://10.0.0.1'];
+  const elsewhere = [
+    'wss://web.whatsapp.com/ws/chat',
+    'ws://127.0.0.1.example.com',
+    'ws://10.0.0.1',
+  ];
   for (const url of [...elsewhere, 'http://127.0.0.1', 'nonsense', undefined]) {
     const baileys = { WA_CERT_DETAILS: { PUBLIC_KEY: real } };
     expect(() => trustEndpoint(baileys, url)).toThrow('loopback WebSocket address only');

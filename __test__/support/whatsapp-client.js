@@ -54,8 +54,9 @@ const commands = {
     sockets.set(name, sock);
     const tell = (event, fields) => process.send({ name, event, ...fields });
     let saved = Promise.resolve();
-    sock.ev.on('creds.update', () => {
+    sock.ev.on('creds.update', ({ myAppStateKeyId }) => {
       saved = saved.then(save);
+      if (myAppStateKeyId) tell('app state key', { keyId: myAppStateKeyId });
     });
     sock.ev.on('connection.update', async ({ connection, qr, lastDisconnect, isNewLogin }) => {
       await saved;
@@ -96,7 +97,7 @@ const commands = {
 
   creds({ name }) {
     const { creds } = states.get(name).auth;
-    return { me: creds.me, myAppStateKeyId: creds.myAppStateKeyId, account: Boolean(creds.account) };
+    return { me: creds.me, account: Boolean(creds.account) };
   },
 };
 

@@ -50,12 +50,17 @@ class ClientProcess {
     return this.#events.filter((event) => event.name === name);
   }
 
+  /** Where the events stand now, to wait for one that comes later. */
+  mark() {
+    return this.#events.length;
+  }
+
   /**
-   * The first event that matches; with `after`, one that came after that event.
+   * The first event that matches; with `after`, one that came after that mark.
    * @param {((event: object) => boolean)} matches
    */
-  waitFor(matches, { after, timeoutMs = 10_000 } = {}) {
-    const present = this.#events.slice(this.#events.indexOf(after) + 1).find(matches);
+  waitFor(matches, { after = 0, timeoutMs = 10_000 } = {}) {
+    const present = this.#events.slice(after).find(matches);
     if (present) return Promise.resolve(present);
     return new Promise((resolve, reject) => {
       const listener = (event) => {
@@ -120,7 +125,7 @@ async function pair(endpoint, client, name, { phone, ...options } = {}) {
   const close = await client.next(name, 'close');
   if (close.statusCode !== 515) throw new Error(`${name}: ${close.statusCode} ${close.message}`);
   await client.connect(name, options);
-  await client.next(name, 'open', { after: close });
+  await client.next(name, 'open');
   return linked;
 }
 

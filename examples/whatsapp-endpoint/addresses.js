@@ -43,10 +43,15 @@ function lidJid(number, device = 0) {
  * @returns {{ number: string, device: number }} device 0 for all
  */
 function parseTarget(target) {
-  const text = String(target);
-  const parsed = /^\d+$/.test(text) ? { number: text, device: 0 } : parse(text);
-  if (!parsed) throw new TypeError(`not a phone number or address: ${text}`);
-  return parsed;
+  const jid = toJid(String(target));
+  if (!jid) throw new TypeError(`not a phone number or address: ${target}`);
+  return parse(jid);
+}
+
+/** The address of what a test calls a device; undefined if it calls none. */
+function toJid(target) {
+  const parsed = /^\d+$/.test(target) ? { number: target, device: 0 } : parse(target);
+  return parsed ? pnJid(parsed.number, parsed.device) : undefined;
 }
 
 /** Whether `target` (see parseTarget) means the device with this address. */
@@ -61,5 +66,6 @@ module.exports.numberOf = numberOf;
 module.exports.parse = parse;
 module.exports.pnJid = pnJid;
 module.exports.lidJid = lidJid;
+module.exports.toJid = toJid;
 module.exports.parseTarget = parseTarget;
 module.exports.targets = targets;

@@ -11,7 +11,7 @@ const HELP = `node examples/whatsapp-endpoint [options]
   --control-port N       port of the HTTP control interface (any free one)
   --state FILE           keep linked devices in FILE over a restart
   --max-events N         how many events the log keeps (200000)
-  --answer-within-ms N   how soon a kicked client must be heard of to count as live (500)
+  --answer-within-ms N   how soon a kicked client must be heard of to count as live (1000)
   --json                 print the addresses as one line of JSON
   --until-stdin-ends     end when standard input does, with the process that started this one
 `;

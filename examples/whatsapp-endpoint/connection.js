@@ -5,7 +5,8 @@
  *
  * Frames are handled one after another in the order they came. A muted connection (the silence
  * fault) keeps what comes in and what would go out, and goes on with it when it is healed; that its
- * client has gone is noticed all the same, since the TCP socket is read on.
+ * client has gone is noticed all the same, since the TCP socket is read on, and what it said in the
+ * silence is lost then.
  */
 
 const { NoiseResponder } = require('./noise');
@@ -27,7 +28,7 @@ class Connection {
   #closers = [];
   #timers = new Set();
   #greeted = false;
-  /** Why the endpoint ended it; null while it stands. */
+  /** Why the endpoint ended it; null while it stands, and when the client ended it. */
   #endedBy = null;
 
   /** The linked device, once logged in. */
@@ -42,7 +43,7 @@ class Connection {
   heardMs = monotonicMs();
 
   /**
-   * @param {object} world the endpoint's parts; see server.js
+   * @param {object} world the endpoint's parts; see world.js
    * @param {import('ws').WebSocket} socket
    * @param {{ id: number, jid?: string }} who `jid` as the URL gives it, before the login tells
    */
@@ -61,6 +62,11 @@ class Connection {
 
   get isOpen() {
     return this.#socket.readyState === this.#socket.OPEN && this.#endedBy === null;
+  }
+
+  /** Whether stanzas can be sent: the handshake is done, and the stream was not ended. */
+  get isEstablished() {
+    return this.isOpen && this.#noise.established;
   }
 
   whenClosed(listener) {
@@ -119,7 +125,12 @@ class Connection {
 
   /** Lets a fault strike; see faults.js. */
   suffer(fault) {
-    this.#world.log.add('struck', { conn: this.id, jid: this.jid, fault: fault.id, mode: fault.mode });
+    this.#world.log.add('struck', {
+      conn: this.id,
+      jid: this.jid,
+      fault: fault.id,
+      mode: fault.mode,
+    });
     switch (fault.mode) {
       case 'silence':
         this.#muteFor(fault);
@@ -176,7 +187,8 @@ class Connection {
       .then(async () => {
         for (const frame of this.#noise.push(data)) {
           await this.#mute?.healed;
-          if (this.isOpen) await this.#handle(frame);
+          // What the client said before it closed counts: a logout is followed by the close at once.
+          if (this.#endedBy === null) await this.#handle(frame);
         }
       })
       .catch((error) => this.broken(error));
@@ -271,7 +283,10 @@ class Connection {
     const by = this.#endedBy === null ? 'client' : 'endpoint';
     const reason = this.#endedBy ?? undefined;
     this.#world.log.add('close', { conn: this.id, jid: this.jid, code, by, reason });
-    this.#endedBy ??= 'client';
+    if (this.#mute) {
+      this.#endedBy ??= 'gone in silence'; // what it said is lost
+      this.#mute.resume();
+    }
     for (const listener of this.#closers) listener();
   }
 }

@@ -6,7 +6,6 @@
  */
 
 const http = require('node:http');
-const { once } = require('node:events');
 
 const MAX_BODY = 64 * 1024;
 /** Longest wait of GET /events; longer than any test should need, shorter than a stuck connection. */
@@ -62,7 +61,10 @@ async function answer(endpoint, request) {
   const { pathname, searchParams } = new URL(request.url, 'http://control');
   const route = `${request.method} ${pathname}`;
   if (!Object.hasOwn(ROUTES, route)) {
-    return { status: 404, body: { error: `no ${route}; there is ${Object.keys(ROUTES).join(', ')}` } };
+    return {
+      status: 404,
+      body: { error: `no ${route}; there is ${Object.keys(ROUTES).join(', ')}` },
+    };
   }
   try {
     const input =
@@ -73,22 +75,13 @@ async function answer(endpoint, request) {
   }
 }
 
-/** Starts it; gives its address and how to close it. */
-async function startControl(endpoint, { host, port }) {
-  const server = http.createServer(async (request, response) => {
+/** The HTTP server of the remote control, not listening yet. */
+function makeControl(endpoint) {
+  return http.createServer(async (request, response) => {
     const { status, body } = await answer(endpoint, request);
     response.writeHead(status, { 'content-type': 'application/json' });
     response.end(`${JSON.stringify(body)}\n`);
   });
-  server.listen(port, host);
-  await once(server, 'listening');
-  return {
-    url: `http://${host}:${server.address().port}`,
-    close() {
-      server.close();
-      server.closeAllConnections();
-    },
-  };
 }
 
-module.exports.startControl = startControl;
+module.exports.makeControl = makeControl;

@@ -18,7 +18,7 @@ class Device {
   constructor(state, record) {
     this.#state = state;
     this.record = record;
-    this.preKeys = new Map(Object.entries(state.get(`prekeys:${record.jid}`) ?? {}));
+    this.preKeys = new Map(state.get(`prekeys:${record.jid}`));
     /** Stanzas on their way to the client, by id, until it confirms them. */
     this.waiting = new Map();
   }
@@ -93,7 +93,7 @@ class Device {
   }
 
   #savePreKeys() {
-    this.#state.set(`prekeys:${this.jid}`, Object.fromEntries(this.preKeys));
+    this.#state.set(`prekeys:${this.jid}`, [...this.preKeys]);
   }
 }
 

@@ -3,10 +3,10 @@
 /**
  * What goes wrong, on request of a test.
  *
- * A fault is a mode and a moment. Those of the moment `now` strike the sockets that are open, once.
- * The others wait for sockets that reach a stage: `upgrade` (the HTTP request), `connect` (the socket
- * stands, nothing was said), `login` (the client has proved who it is), `open` (after `<success>`);
- * each strikes `count` times, or until healed.
+ * A fault is a mode and a moment. Those of the moment `now` strike the sockets that stand, once; a
+ * stanza only those whose handshake is done. The others wait for sockets that reach a stage: `upgrade`
+ * (the HTTP request), `connect` (the socket stands, nothing was said), `login` (the client has proved
+ * who it is), `open` (after `<success>`); each strikes `count` times, or until healed.
  */
 
 const { parseTarget, targets } = require('./addresses');
@@ -16,8 +16,8 @@ const MODES = {
   http: { moments: ['upgrade'], code: 503 },
   silence: { moments: ['connect', 'login', 'open', 'now'] },
   drop: { moments: ['now', 'connect', 'login', 'open'] },
-  conflict: { moments: ['now', 'open'] },
-  'stream-error': { moments: ['now', 'login', 'open'], code: 503 },
+  conflict: { moments: ['now', 'open'], stanza: true },
+  'stream-error': { moments: ['now', 'login', 'open'], code: 503, stanza: true },
   failure: { moments: ['login'], code: 503 },
 };
 
@@ -46,8 +46,10 @@ class Faults {
     const fault = this.#check(mode, options);
     this.#log.add('fault', { ...fault, count: fault.count === Infinity ? undefined : fault.count });
     if (fault.when === 'now') {
+      const needsHandshake = MODES[mode].stanza;
       for (const connection of [...connections]) {
-        if (this.#strikes(fault, connection.jid)) connection.suffer(fault);
+        const ready = needsHandshake ? connection.isEstablished : connection.isOpen;
+        if (ready && this.#strikes(fault, connection.jid)) connection.suffer(fault);
       }
     } else {
       this.#standing.push(fault);

@@ -40,14 +40,14 @@ function keyPairFor(label) {
   const scalar = crypto.createHash('sha512').update(seed).digest().subarray(0, 32);
   scalar[0] &= 248;
   scalar[31] = (scalar[31] & 127) | 64;
-  const signer = privateKey(ED25519_PKCS8, seed);
-  const signBit = rawPublic(signer)[31] & 128;
+  let signer;
   return {
     private: scalar,
     public: rawPublic(privateKey(X25519_PKCS8, scalar)),
     sign(message) {
+      signer ??= privateKey(ED25519_PKCS8, seed); // most pairs never sign
       const signature = crypto.sign(null, message, signer);
-      signature[63] |= signBit;
+      signature[63] |= rawPublic(signer)[31] & 128;
       return signature;
     },
   };

@@ -8,9 +8,10 @@
  * until that client confirms it, and goes out again at its next login: delivered at least once.
  */
 
-const { parse, pnJid, lidJid } = require('./addresses');
+const { parse, parseTarget, pnJid, lidJid } = require('./addresses');
 const { node, child, children, unixSeconds } = require('./stanzas');
 
+/** The contact that writes when a test does not say who. */
 const SENDER = '491700000001';
 
 class Messages {
@@ -58,13 +59,14 @@ class Messages {
     this.#world.log.add('delivered', { jid: device.jid, id: attrs.id, error: failed || undefined });
   }
 
-  /** Sends a text from a simulated phone to each of these devices. */
-  async sendText(devices, text, { from = SENDER } = {}) {
+  /** Sends a text from a simulated phone, a contact's by default, to each of these devices. */
+  async sendText(devices, text, { from: sender = SENDER } = {}) {
+    const from = parseTarget(sender).number;
     const message = this.#world.baileys.proto.Message.fromObject({ conversation: String(text) });
     const id = this.#newId();
     for (const device of devices) {
       const attrs = { sender_lid: lidJid(from), notify: `Contact ${from}`, type: 'text', id };
-      await this.#post(device, String(from), attrs, message);
+      await this.#post(device, from, attrs, message);
     }
     return { id, from: pnJid(from), to: devices.map(({ jid }) => jid) };
   }
@@ -105,7 +107,10 @@ class Messages {
       id,
       type,
     };
-    this.#deliver(device, node('message', attrs, [enc, child(stanza, 'device-identity')].filter(Boolean)));
+    this.#deliver(
+      device,
+      node('message', attrs, [enc, child(stanza, 'device-identity')].filter(Boolean)),
+    );
   }
 
   #deliver(device, stanza) {

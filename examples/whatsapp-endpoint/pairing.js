@@ -29,7 +29,13 @@ class Pairing {
       for (const ref of refs) this.#offers.delete(ref);
       connection.scanned?.reject(new Error('the client left before the pairing was complete'));
     });
-    const content = [node('pair-device', {}, refs.map((ref) => node('ref', {}, Buffer.from(ref))))];
+    const content = [
+      node(
+        'pair-device',
+        {},
+        refs.map((ref) => node('ref', {}, Buffer.from(ref))),
+      ),
+    ];
     connection.send(node('iq', { from: SERVER, type: 'set', id: newId(), xmlns: 'md' }, content));
     this.#world.log.add('qr', { conn: connection.id });
   }
@@ -61,7 +67,11 @@ class Pairing {
     const hmac = hmacSign(details, secret);
     const content = [
       node('pair-success', {}, [
-        node('device-identity', {}, proto.ADVSignedDeviceIdentityHMAC.encode({ details, hmac }).finish()),
+        node(
+          'device-identity',
+          {},
+          proto.ADVSignedDeviceIdentityHMAC.encode({ details, hmac }).finish(),
+        ),
         node('device', { jid: device.jid, lid: device.lid }),
         node('platform', { name: 'android' }),
       ]),
@@ -111,7 +121,12 @@ class Pairing {
     const { proto, WA_ADV_DEVICE_SIG_PREFIX } = this.#world.baileys;
     const { deviceSignature } = proto.ADVSignedDeviceIdentity.decode(content);
     const { details, accountSignatureKey } = signed;
-    const message = Buffer.concat([WA_ADV_DEVICE_SIG_PREFIX, details, identity, accountSignatureKey]);
+    const message = Buffer.concat([
+      WA_ADV_DEVICE_SIG_PREFIX,
+      details,
+      identity,
+      accountSignatureKey,
+    ]);
     return verify(identity, message, deviceSignature);
   }
 }

@@ -69,7 +69,9 @@ async function spawnEndpoint(options = {}) {
   const child = spawn(process.execPath, [__dirname, '--json', '--until-stdin-ends', ...flags], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
-  const ended = new Promise((resolve) => child.once('exit', (code, signal) => resolve(signal ?? code)));
+  const ended = new Promise((resolve) =>
+    child.once('exit', (code, signal) => resolve(signal ?? code)),
+  );
   const lines = readline.createInterface({ input: child.stdout });
   const ready = new Promise((resolve) => lines.once('line', resolve));
   const first = await Promise.race([ready, ended]);

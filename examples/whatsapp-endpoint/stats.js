@@ -16,7 +16,14 @@ const TOTALS = [
   'errors', // stanzas the endpoint could not handle: a bug in it, or a client it does not know
 ];
 
-const PER_DEVICE = ['logins', 'loginFailures', 'conflicts', 'conflictsAnswering', 'messages', 'pings'];
+const PER_DEVICE = [
+  'logins',
+  'loginFailures',
+  'conflicts',
+  'conflictsAnswering',
+  'messages',
+  'pings',
+];
 
 class Stats {
   #totals = Object.fromEntries(TOTALS.map((name) => [name, 0]));
