@@ -25,13 +25,22 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause between two tries to switch a new file to WAL, which the busy handler does not cover.
 const WAL_RETRY: Duration = Duration::from_millis(20);
 
+/// What the first call finds.
+struct Opened {
+    pool: SqlitePool,
+    identity: Option<Identity>,
+}
+
+/// Device and inode of a file.
+type Identity = (u64, u64);
+
 /// Everything that is open on one database file.
 pub(super) struct Connections {
     /// Absolute, so that a later `chdir` of the host does not lead elsewhere.
     path: PathBuf,
     max_connections: u32,
     call_timeout: Duration,
-    pool: OnceCell<SqlitePool>,
+    opened: OnceCell<Opened>,
     /// Writers of this process stand here …
     queue: Mutex<()>,
     /// … and one of them, or the heartbeat, is at it.
@@ -47,7 +56,7 @@ impl Connections {
             path,
             max_connections: max_connections.max(1),
             call_timeout,
-            pool: OnceCell::new(),
+            opened: OnceCell::new(),
             queue: Mutex::new(()),
             turn: Mutex::new(()),
             heartbeat: SyncMutex::new(None),
@@ -77,6 +86,7 @@ impl Connections {
     /// A future that is dropped while it holds the connection drops the connection with it: what
     /// that was waiting for stays its own affair, and the next beat starts afresh.
     pub(super) async fn heartbeat(&self) -> Result<Writer<'_, Box<SqliteConnection>>, Failure> {
+        self.pool().await?;
         let parked = self.parked().take();
         let connection = match parked {
             Some(connection) => connection,
@@ -114,23 +124,35 @@ impl Connections {
         if let Some(heartbeat) = parked {
             let _ = heartbeat.close().await;
         }
-        if let Some(pool) = self.pool.get() {
+        if let Some(opened) = self.opened.get() {
             // A call in flight keeps its connection until its own time is up.
-            let _ = tokio::time::timeout(self.call_timeout, pool.close()).await;
+            let _ = tokio::time::timeout(self.call_timeout, opened.pool.close()).await;
         }
     }
 
     async fn pool(&self) -> Result<&SqlitePool, Failure> {
+        let opened = self.opened.get_or_try_init(|| self.open()).await?;
         if self.is_closed() {
             return Err(sqlx::Error::PoolClosed.into());
         }
-        self.pool.get_or_try_init(|| self.open()).await
+        // Open connections outlive the file: an instance whose file was deleted or restored
+        // would keep its claims in a file that nobody else sees.
+        if opened.identity != identity(&self.path) {
+            return Err(Failure::Replaced);
+        }
+        Ok(&opened.pool)
     }
 
-    async fn open(&self) -> Result<SqlitePool, Failure> {
-        create(&self.path).map_err(|error| Failure::Open(self.path.clone(), error))?;
+    async fn open(&self) -> Result<Opened, Failure> {
+        if self.is_closed() {
+            return Err(sqlx::Error::PoolClosed.into());
+        }
+        create(&self.path).map_err(Failure::Create)?;
+        let identity = identity(&self.path);
         use_wal(&self.options(), self.call_timeout).await?;
-        Ok(SqlitePoolOptions::new()
+        // A call that gave up shall not leave its connection waiting for long.
+        let options = self.options().busy_timeout(BUSY_TIMEOUT.min(self.call_timeout));
+        let pool = SqlitePoolOptions::new()
             .max_connections(self.max_connections)
             .acquire_timeout(self.call_timeout)
             .idle_timeout(None)
@@ -143,7 +165,8 @@ impl Connections {
                 let fit = !connection.is_in_transaction();
                 Box::pin(async move { Ok(fit) })
             })
-            .connect_lazy_with(self.options()))
+            .connect_lazy_with(options);
+        Ok(Opened { pool, identity })
     }
 
     fn options(&self) -> SqliteConnectOptions {
@@ -171,6 +194,20 @@ fn create(path: &Path) -> std::io::Result<()> {
     match options.open(path) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
+    }
+}
+
+/// Which file stands at the path; elsewhere than on Unix an open file cannot be replaced.
+fn identity(path: &Path) -> Option<Identity> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        None
     }
 }
 

@@ -1,6 +1,6 @@
 //! What can go wrong on a SQLite file, and which of our errors that is.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::error::Error;
 
@@ -10,7 +10,9 @@ pub(super) enum Failure {
     /// SQLite or the driver said so.
     Sqlx(sqlx::Error),
     /// The file could not be made.
-    Open(PathBuf, std::io::Error),
+    Create(std::io::Error),
+    /// Another file, or none, stands where the one stood that is open.
+    Replaced,
     /// The file stays in this journal mode; its file system has no shared memory.
     NoWal(String),
     /// Already one of ours.
@@ -64,8 +66,12 @@ impl Failure {
         let file = file.display();
         let error = match self {
             Self::Told(error) => return error,
-            Self::Open(path, error) => {
-                let cause = format!("cannot create {}: {error}", path.display());
+            Self::Create(error) => {
+                let cause = format!("cannot create {file}: {error}");
+                return Error::DatabaseUnavailable { action, cause };
+            }
+            Self::Replaced => {
+                let cause = format!("{file} was removed or replaced while it was open; restart");
                 return Error::DatabaseUnavailable { action, cause };
             }
             Self::NoWal(mode) => {
