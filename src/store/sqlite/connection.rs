@@ -219,7 +219,7 @@ async fn use_wal(options: &SqliteConnectOptions, patience: Duration) -> Result<(
     let mode: String = loop {
         let answer = sqlx::query_scalar("PRAGMA journal_mode = WAL").fetch_one(&mut connection);
         match answer.await {
-            // Another process does the same, or is at its first transaction.
+            // Somebody writes in the old mode, or does the same as we.
             Err(error) if is_busy(&error) && Instant::now() < deadline => sleep(WAL_RETRY).await,
             answer => break answer?,
         }
