@@ -257,6 +257,9 @@ pub trait Store: Send + Sync + 'static {
     /// where the column is of type uuid). Fails with `InvalidArgument` where it cannot be stored.
     async fn canonical_agent(&self, agent_id: &str) -> Result<String>;
 
+    /// Whether everybody who uses this database runs on this machine.
+    fn one_machine(&self) -> bool;
+
     /// Applies what is missing; safe when several processes do so at once.
     async fn migrate(&self) -> Result<Migrated>;
     /// Undoes what `migrate` added and nothing else; returns the names of the files undone.

@@ -17,11 +17,13 @@ impl DatabaseUrl {
     /// Reads the `databaseUrl` option. An error names the scheme and never the rest.
     pub fn parse(url: &str) -> Result<Self> {
         let url = url.trim();
-        let (scheme, rest) = url
-            .split_once(':')
-            .ok_or_else(|| Error::option("databaseUrl", "has no scheme; use sqlite: or postgres://"))?;
+        let (scheme, rest) = url.split_once(':').ok_or_else(|| {
+            Error::option("databaseUrl", "has no scheme; use sqlite: or postgres://")
+        })?;
         match scheme.to_ascii_lowercase().as_str() {
-            "postgres" | "postgresql" if rest.starts_with("//") => Ok(Self::Postgres(url.to_owned())),
+            "postgres" | "postgresql" if rest.starts_with("//") => {
+                Ok(Self::Postgres(url.to_owned()))
+            }
             "sqlite" | "file" => {
                 let path = rest.strip_prefix("//").unwrap_or(rest);
                 let path = path.split_once('?').map_or(path, |(path, _)| path);

@@ -138,6 +138,10 @@ impl Store for SqliteStore {
         table.await?.canonical_agent(agent_id)
     }
 
+    fn one_machine(&self) -> bool {
+        true
+    }
+
     async fn migrate(&self) -> Result<Migrated> {
         self.call("migrating", schema::migrate(&self.db)).await
     }
