@@ -28,13 +28,7 @@ export class AgentInUseError extends GuardError {
 
 /** Why a claim ended. */
 export type LossReason =
-  | 'taken'
-  | 'row-gone'
-  | 'expired'
-  | 'stalled'
-  | 'buried'
-  | 'refused'
-  | 'released';
+  'taken' | 'row-gone' | 'expired' | 'stalled' | 'buried' | 'refused' | 'released';
 
 /** The claim is no longer held (`ERR_CLAIM_LOST`). */
 export class ClaimLostError extends GuardError {

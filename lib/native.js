@@ -2,35 +2,55 @@
 
 // Loads the native binary, or says what to do about it.
 
-const { version } = require('../package.json');
+const path = require('node:path');
+
+const { name, version, optionalDependencies } = require('../package.json');
 const { GuardError } = require('./errors');
+const { platformName } = require('./platform');
 
 /** @returns {typeof import('../binding')} */
 function load() {
+  let native;
   try {
-    return require('../binding');
+    native = require('../binding');
   } catch (cause) {
-    const where = `${process.platform}-${process.arch}, Node ${process.versions.node}`;
-    throw new GuardError(
-      'ERR_NATIVE_BINDING_MISSING',
-      `baileys-guard has no native binary for this platform (${where}).\n` +
-        'Either install a version that ships one for it, or build it here:\n' +
-        '  1. install a stable Rust toolchain (https://rustup.rs)\n' +
-        '  2. run: npm rebuild baileys-guard\n' +
-        'If npm skips optional dependencies or install scripts, allow them for this package.',
-      { cause },
-    );
+    // The generated loader blames npm for everything; what it met is in its chain of causes.
+    throw failure(problem(cause), cause);
   }
+  if (native.nativeVersion() !== version) {
+    throw failure(`${name} ${version} found a native binary of version ${native.nativeVersion()}`);
+  }
+  return native;
 }
 
-const native = load();
+/** What stands in the way: no binary at all, or one that this system cannot load. */
+function problem(cause) {
+  for (let error = cause.cause; error; error = error.cause) {
+    if (error.code !== 'MODULE_NOT_FOUND') {
+      return `${name} cannot load its native binary: ${error.message}`;
+    }
+  }
+  return `${name} ${version} has no native binary for this platform`;
+}
 
-if (native.nativeVersion() !== version) {
-  throw new GuardError(
-    'ERR_NATIVE_BINDING_MISSING',
-    `baileys-guard ${version} found a native binary of version ${native.nativeVersion()}; ` +
-      'reinstall the package or run: npm rebuild baileys-guard',
+function failure(what, cause) {
+  const platform = platformName();
+  const lines = [`${what} (${platform}, Node ${process.versions.node}).`];
+  if (optionalDependencies?.[`${name}-${platform}`]) {
+    lines.push(
+      `It comes with the package ${name}-${platform}, which is left out when dependencies were`,
+      'installed on another platform or without optional ones. To add it, run:',
+      `  npm install --include=optional ${name}-${platform}@${version}`,
+      'To build it instead:',
+    );
+  } else {
+    lines.push('To build it here:');
+  }
+  lines.push(
+    '  1. install Rust (https://rustup.rs) and a C compiler',
+    `  2. run: node ${JSON.stringify(path.join(__dirname, '..', 'scripts', 'install.js'))}`,
   );
+  return new GuardError('ERR_NATIVE_BINDING_MISSING', lines.join('\n'), { platform, cause });
 }
 
-module.exports = native;
+module.exports = load();

@@ -63,14 +63,25 @@ function recordingLogger() {
     (level) =>
     (...args) =>
       lines.push({ level, text: args.join(' ') });
-  return { lines, debug: keep('debug'), info: keep('info'), warn: keep('warn'), error: keep('error') };
+  return {
+    lines,
+    debug: keep('debug'),
+    info: keep('info'),
+    warn: keep('warn'),
+    error: keep('error'),
+  };
 }
 
 /** Guards that end with the test file. */
 function guardsOn(database, defaults = {}) {
   const { createGuard } = require('../..');
   return (options) => {
-    const guard = createGuard({ databaseUrl: database.url, logger: SILENT, ...defaults, ...options });
+    const guard = createGuard({
+      databaseUrl: database.url,
+      logger: SILENT,
+      ...defaults,
+      ...options,
+    });
     defer(() => guard.shutdown({ timeoutMs: 2000 }));
     return guard;
   };
@@ -88,4 +99,12 @@ function lossOf(claim, timeoutMs = 10_000) {
   });
 }
 
-module.exports = { KINDS, SILENT, freshDatabase, guardsOn, lossOf, recordingLogger, temporaryFolder };
+module.exports = {
+  KINDS,
+  SILENT,
+  freshDatabase,
+  guardsOn,
+  lossOf,
+  recordingLogger,
+  temporaryFolder,
+};

@@ -52,6 +52,15 @@ macro_rules! owner_columns {
     };
 }
 
+/// The order of an agent's rows, newest first. A host may mix `…T…Z` with `datetime('now')`,
+/// which do not compare as text; unix milliseconds are no date to `julianday`.
+macro_rules! newest_first {
+    () => {
+        "coalesce(julianday(created_at), created_at) DESC, id DESC"
+    };
+}
+
+mod auth;
 mod changes;
 mod connection;
 mod failure;

@@ -14,14 +14,6 @@ use super::host::HostTable;
 use super::json;
 use super::leases::owner_info;
 
-/// The order of an agent's rows, newest first. A host may mix `…T…Z` with `datetime('now')`,
-/// which do not compare as text; unix milliseconds are no date to `julianday`.
-macro_rules! newest_first {
-    () => {
-        "coalesce(julianday(created_at), created_at) DESC, id DESC"
-    };
-}
-
 /// The newest row of the agent that the expression names.
 macro_rules! newest_row_of {
     ($agent:literal) => {
