@@ -274,7 +274,8 @@ class Guard extends EventEmitter {
   /** Calls a user's function; what it throws or rejects with is logged and stops nothing. */
   #call(callback, ...args) {
     if (!callback) return;
-    const failed = (error) => this.#trouble(`a listener (${callback.name || 'anonymous'}) failed`, error);
+    const failed = (error) =>
+      this.#trouble(`a listener (${callback.name || 'anonymous'}) failed`, error);
     try {
       Promise.resolve(callback(...args)).catch(failed);
     } catch (error) {
