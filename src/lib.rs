@@ -6,6 +6,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod auth_state; // Baileys keys, encrypted and fenced
 pub mod binding; // the N-API edge; nothing else names napi
 pub mod clock; // monotonic time that goes on while the machine sleeps
 pub mod credentials; // key ring, envelope, the formats of before
