@@ -187,6 +187,7 @@ class Guard extends EventEmitter {
       );
       await withTimeout(closing, timeoutMs);
     }
+    await withTimeout(Promise.all(claims.map((claim) => claim.flush())), timeoutMs);
     this.#heartbeat?.stop();
     const told = await this.#native.shutdown(timeoutMs);
     for (const claim of claims) claim.end('released');
