@@ -26,3 +26,19 @@ module.exports.getOwner = asyncOnDefaultGuard('getOwner');
 module.exports.listSessions = asyncOnDefaultGuard('listSessions');
 module.exports.watchOwnership = onDefaultGuard('watchOwnership');
 module.exports.shutdown = asyncOnDefaultGuard('shutdown');
+
+// Credentials
+module.exports.encryptCredentials = onDefaultGuard('encryptCredentials');
+module.exports.decryptCredentials = onDefaultGuard('decryptCredentials');
+module.exports.encryptBytes = onDefaultGuard('encryptBytes');
+module.exports.decryptBytes = onDefaultGuard('decryptBytes');
+module.exports.encryptMany = onDefaultGuard('encryptMany');
+module.exports.decryptMany = onDefaultGuard('decryptMany');
+module.exports.inspectEnvelope = onDefaultGuard('inspectEnvelope');
+module.exports.needsReencryption = onDefaultGuard('needsReencryption');
+
+// Baileys auth state
+module.exports.useGuardedAuthState = asyncOnDefaultGuard('useGuardedAuthState');
+module.exports.importAuthState = asyncOnDefaultGuard('importAuthState');
+module.exports.exportAuthState = asyncOnDefaultGuard('exportAuthState');
+module.exports.rotateCredentials = asyncOnDefaultGuard('rotateCredentials');

@@ -14,7 +14,10 @@ const {
   checkOptionalId,
   invalidArgument,
 } = require('./arguments');
+const { useGuardedAuthState } = require('./auth-state');
+const { exportAuthState, importAuthState } = require('./auth-state/transfer');
 const { Claim } = require('./claim');
+const { createCredentials } = require('./credentials');
 const { GuardError, ownerFrom, settle, unwrap } = require('./errors');
 const { Heartbeat } = require('./heartbeat');
 const native = require('./native');
@@ -29,11 +32,15 @@ class Guard extends EventEmitter {
   #listeners = new Set(); // of watchOwnership
   #heartbeat;
   #shutdown;
+  #credentials;
+  #authStates;
+  #warnedOfPlaintext = false;
 
   constructor(options) {
     super();
     const resolved = resolveOptions(options);
     this.#options = resolved;
+    this.#credentials = createCredentials(resolved, native);
     this.#native = unwrap(
       native.NativeGuard.create(
         {
@@ -47,6 +54,97 @@ class Guard extends EventEmitter {
         },
         (event) => this.#happened(event),
       ),
+    );
+  }
+
+  /** `{ v: 1, kid, ct }` of any JSON value with Buffers; bound to the agent. */
+  encryptCredentials(value, options) {
+    return this.#credentials.encryptCredentials(value, options);
+  }
+
+  decryptCredentials(stored, options) {
+    return this.#credentials.decryptCredentials(stored, options);
+  }
+
+  encryptBytes(bytes, options) {
+    return this.#credentials.encryptBytes(bytes, options);
+  }
+
+  decryptBytes(envelope, options) {
+    return this.#credentials.decryptBytes(envelope, options);
+  }
+
+  encryptMany(items, options) {
+    return this.#credentials.encryptMany(items, options);
+  }
+
+  decryptMany(items, options) {
+    return this.#credentials.decryptMany(items, options);
+  }
+
+  inspectEnvelope(stored) {
+    return this.#credentials.inspectEnvelope(stored);
+  }
+
+  needsReencryption(stored) {
+    return this.#credentials.needsReencryption(stored);
+  }
+
+  /** What Baileys' `makeWASocket({ auth })` takes, encrypted, in the database, under the fence. */
+  async useGuardedAuthState(claim, options) {
+    this.#checkOpen();
+    this.#warnOfPlaintext();
+    return useGuardedAuthState(claim, this.#states(), options);
+  }
+
+  /** Takes over a `useMultiFileAuthState` folder and the host's `session_data`. */
+  async importAuthState(claim, options) {
+    this.#checkOpen();
+    this.#warnOfPlaintext();
+    return importAuthState(claim, this.#tools(), options);
+  }
+
+  /** Writes the state into a folder that `useMultiFileAuthState` reads. */
+  async exportAuthState(claim, folder) {
+    this.#checkOpen();
+    return exportAuthState(claim, folder, this.#tools());
+  }
+
+  /** Brings everything stored under the current key, while sessions run. */
+  async rotateCredentials(options) {
+    const { batchSize = 200, dryRun = false, onProgress } = checkObject(options, 'options');
+    if (!Number.isInteger(batchSize) || batchSize < 1 || batchSize > 10_000) {
+      throw invalidArgument('batchSize', 'must be a whole number from 1 to 10000');
+    }
+    checkOptionalBoolean(dryRun, 'dryRun');
+    checkOptionalFunction(onProgress, 'onProgress');
+    this.#checkOpen();
+    const progress = (report) => this.#call(onProgress, report);
+    return settle(this.#states().rotate(batchSize, dryRun, progress));
+  }
+
+  #states() {
+    const { acceptPlaintext, acceptLegacy } = this.#options;
+    this.#authStates ??= native.NativeAuthStates.of(
+      this.#native,
+      this.#credentials.keyRing,
+      acceptPlaintext,
+      acceptLegacy,
+    );
+    return this.#authStates;
+  }
+
+  #tools() {
+    const open = (stored, agentId) => this.#credentials.decryptCredentials(stored, { agentId });
+    return { states: this.#states(), open };
+  }
+
+  #warnOfPlaintext() {
+    if (this.#options.encryptionKey !== undefined || this.#warnedOfPlaintext) return;
+    this.#warnedOfPlaintext = true;
+    this.#options.logger.warn(
+      '[BAILEYS] no encryption key is configured: credentials are stored in plain text. ' +
+        '`npx baileys-guard keygen` makes a key for CREDENTIALS_ENCRYPTION_KEY',
     );
   }
 

@@ -5,6 +5,7 @@
 const fs = require('node:fs/promises');
 const path = require('node:path');
 
+const { decodeJson } = require('../credential-json');
 const { GuardError } = require('../errors');
 
 const CREDS_FILE = 'creds.json';
@@ -51,7 +52,7 @@ function restoreColons(kind, id) {
   return id;
 }
 
-async function readJson(file, parse) {
+async function readJson(file) {
   let text;
   try {
     text = await fs.readFile(file, 'utf8');
@@ -59,7 +60,7 @@ async function readJson(file, parse) {
     throw new GuardError('ERR_IMPORT_FAILED', `cannot read ${file}: ${cause.message}`, { cause });
   }
   try {
-    return parse(text);
+    return decodeJson(text);
   } catch (cause) {
     throw new GuardError('ERR_IMPORT_FAILED', `${file} is damaged: ${cause.message}`, { cause });
   }
@@ -69,10 +70,9 @@ async function readJson(file, parse) {
  * Reads a folder.
  *
  * @param {string} folder
- * @param {(text: string) => unknown} parse JSON with Buffers
  * @returns {Promise<{ creds?: object, savedAt?: Date, entries: [string, string, unknown][], unknown: string[] }>}
  */
-async function readFolder(folder, parse) {
+async function readFolder(folder) {
   let names;
   try {
     names = await fs.readdir(folder);
@@ -85,7 +85,7 @@ async function readFolder(folder, parse) {
   for (const name of names.sort()) {
     const file = path.join(folder, name);
     if (name === CREDS_FILE) {
-      read.creds = await readJson(file, parse);
+      read.creds = await readJson(file);
       read.savedAt = (await fs.stat(file)).mtime;
       continue;
     }
@@ -94,7 +94,7 @@ async function readFolder(folder, parse) {
       read.unknown.push(name);
       continue;
     }
-    const value = await readJson(file, parse);
+    const value = await readJson(file);
     if (value !== null) read.entries.push([key.kind, key.id, value]);
   }
   return read;

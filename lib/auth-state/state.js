@@ -45,7 +45,7 @@ class StoredState {
       this.#checkHeld();
     }
     for (const [id, { content, bytes }] of found) {
-      found.set(id, decode(content, bytes, { agentId: this.#claim.agentId, kind, id }));
+      found.set(id, decode(content, bytes));
     }
     return found;
   }
@@ -54,7 +54,7 @@ class StoredState {
   async write(entries) {
     // Serialised now: what the caller changes later belongs to a later write.
     const changes = entries.map(([kind, id, value]) => {
-      const stored = value === null || value === undefined ? null : encode(value, `${kind}.${id}`);
+      const stored = value === null || value === undefined ? null : encode(value);
       return { kind, id, stored };
     });
     if (changes.length === 0) return;
@@ -81,8 +81,7 @@ class StoredState {
       if (page.length === 0) return;
       for (const item of page) {
         ({ kind, id } = item);
-        const where = { agentId: this.#claim.agentId, kind, id };
-        yield { kind, id, value: decode(item.content, item.bytes, where) };
+        yield { kind, id, value: decode(item.content, item.bytes) };
       }
     }
   }

@@ -8,7 +8,8 @@
 
 const fs = require('node:fs/promises');
 
-const { checkObject, describe } = require('../arguments');
+const { checkObject, checkOptionalBoolean, describe } = require('../arguments');
+const { encodeJson } = require('../credential-json');
 const { GuardError, invalidArgument } = require('../errors');
 const { readFolder, writeFile } = require('./files');
 const { CREDS, storedState } = require('./index');
@@ -33,40 +34,55 @@ function isNewer(a, b) {
 /** Two saves of one pairing, or two pairings? */
 function sameIdentity(a, b) {
   const key = (creds) => creds?.noiseKey?.public;
-  return Boolean(key(a) && key(b)) && Buffer.compare(Buffer.from(key(a)), Buffer.from(key(b))) === 0;
+  return (
+    Boolean(key(a) && key(b)) && Buffer.compare(Buffer.from(key(a)), Buffer.from(key(b))) === 0
+  );
 }
 
 /**
  * @param {import('../claim').Claim} claim
- * @param {{ states: object, parse: (text: string) => unknown, open: (stored: unknown) => unknown }} tools
+ * @param {{ states: object, open: (stored: unknown, agentId: string) => any }} tools
  *   `open` reads `session_data`'s credentials in whatever form they are
  * @param {{ folder?: string, sessionData?: boolean | object, overwrite?: boolean }} options
  */
-async function importAuthState(claim, { states, parse, open }, options) {
+async function importAuthState(claim, { states, open }, options) {
   const { folder, sessionData, overwrite = false } = checkObject(options, 'options');
   if (folder !== undefined && (typeof folder !== 'string' || folder === '')) {
     throw invalidArgument('folder', `must be a path, got ${describe(folder)}`);
   }
+  checkOptionalBoolean(overwrite, 'overwrite');
   const state = storedState(claim, states);
-  const data = sessionData === false ? undefined : (objectOr(sessionData) ?? (await state.sessionData()));
+  const data =
+    sessionData === false ? undefined : (objectOr(sessionData) ?? (await state.sessionData()));
   if (folder === undefined && !data) {
-    throw new GuardError('ERR_NOTHING_TO_IMPORT', `agent ${claim.agentId}: no folder is given and whatsapp_sessions has no session_data`, {
-      agentId: claim.agentId,
-    });
+    throw new GuardError(
+      'ERR_NOTHING_TO_IMPORT',
+      `agent ${claim.agentId}: no folder is given and whatsapp_sessions has no session_data`,
+      {
+        agentId: claim.agentId,
+      },
+    );
   }
 
-  const fromFolder = folder === undefined ? { entries: [], unknown: [] } : await readFolder(folder, parse);
-  const fromHost = data ? hostCredentials(data, open) : undefined;
+  const fromFolder = folder === undefined ? { entries: [], unknown: [] } : await readFolder(folder);
+  const fromHost = data
+    ? hostCredentials(data, (stored) => open(stored, claim.agentId))
+    : undefined;
   const chosen = choose(fromFolder.creds, fromHost);
   if (!chosen) {
-    throw new GuardError('ERR_NOTHING_TO_IMPORT', `agent ${claim.agentId}: no credentials were found`, {
-      agentId: claim.agentId,
-    });
+    throw new GuardError(
+      'ERR_NOTHING_TO_IMPORT',
+      `agent ${claim.agentId}: no credentials were found`,
+      {
+        agentId: claim.agentId,
+      },
+    );
   }
 
   const [kind, id] = CREDS;
   const stored = (await state.read(kind, [id])).get(id);
-  const keepStored = stored && !overwrite && isNewer(stored, chosen.creds) && sameIdentity(stored, chosen.creds);
+  const keepStored =
+    stored && !overwrite && isNewer(stored, chosen.creds) && sameIdentity(stored, chosen.creds);
   if (stored && !overwrite && !sameIdentity(stored, chosen.creds) && isPaired(stored)) {
     throw new GuardError(
       'ERR_ALREADY_IMPORTED',
@@ -114,14 +130,14 @@ function choose(folder, host) {
 }
 
 /** Writes the state into a folder that `useMultiFileAuthState` reads. */
-async function exportAuthState(claim, folder, { states, stringify }) {
+async function exportAuthState(claim, folder, { states }) {
   if (typeof folder !== 'string' || folder === '') {
     throw invalidArgument('folder', `must be a path, got ${describe(folder)}`);
   }
   await fs.mkdir(folder, { recursive: true, mode: 0o700 });
   let files = 0;
   for await (const { kind, id, value } of storedState(claim, states).all()) {
-    await writeFile(folder, kind, id, stringify(value));
+    await writeFile(folder, kind, id, encodeJson(value));
     files++;
   }
   return { files };

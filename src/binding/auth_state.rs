@@ -8,7 +8,7 @@ use napi_derive::napi;
 use zeroize::Zeroizing;
 
 use super::claim::NativeClaim;
-use super::credentials::NativeKeyRing;
+use super::credentials::Ring;
 use super::guard::NativeGuard;
 use super::outcome::Outcome;
 use crate::auth_state::{AuthStates, Change, Item, Rotated};
@@ -107,12 +107,12 @@ impl NativeAuthStates {
     #[napi(factory, catch_unwind)]
     pub fn of(
         guard: &NativeGuard,
-        ring: &NativeKeyRing,
+        #[napi(ts_arg_type = "object")] ring: &Ring,
         accept_plaintext: bool,
         accept_legacy: bool,
     ) -> Self {
         let accept = Accept { plaintext: accept_plaintext, legacy: accept_legacy };
-        let states = AuthStates::new(guard.ownership().clone(), ring.ring().clone(), accept);
+        let states = AuthStates::new(guard.ownership().clone(), Arc::clone(ring), accept);
         Self { states: Arc::new(states) }
     }
 

@@ -122,6 +122,12 @@ pub struct NativeGuard {
     ownership: Arc<Ownership>,
 }
 
+impl NativeGuard {
+    pub(super) fn ownership(&self) -> &Arc<Ownership> {
+        &self.ownership
+    }
+}
+
 #[napi]
 impl NativeGuard {
     /// A guard that tells `onEvent` what happens. Touches no database.

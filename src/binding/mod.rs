@@ -2,7 +2,9 @@
 //!
 //! The only place that names napi. One file a capability.
 
+mod auth_state;
 mod claim;
+mod credentials;
 mod event;
 mod guard;
 mod outcome;

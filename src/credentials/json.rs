@@ -52,9 +52,9 @@ struct Open {
     is_object: bool,
     out_len: usize, // length of the output, with everything before it copied
     members: usize,
-    key: (usize, usize), // the key being read, without its quotes
+    key: (usize, usize),               // the key being read, without its quotes
     bytes: Option<Zeroizing<Vec<u8>>>, // while every member so far is a byte, in order
-    is_buffer: bool,     // has "type": "Buffer"
+    is_buffer: bool,                   // has "type": "Buffer"
     data: Option<Zeroizing<Vec<u8>>>,
 }
 

@@ -142,7 +142,11 @@ impl KeyRing {
             None => Err(self.refused(Error::UnknownKey {
                 item: context.item(),
                 key_id: id.to_string(),
-                configured: self.keys().map(|key| key.id.to_string()).collect::<Vec<_>>().join(", "),
+                configured: self
+                    .keys()
+                    .map(|key| key.id.to_string())
+                    .collect::<Vec<_>>()
+                    .join(", "),
             })),
         }
     }

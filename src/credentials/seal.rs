@@ -147,9 +147,7 @@ impl KeyRing {
         let range = start..start + sealed.plain_len(envelope);
         let (_, rest) = envelope.split_at_mut(start);
         let (body, tag) = rest.split_at_mut(range.len());
-        sealed
-            .decrypt(body.into(), tag)
-            .map_err(|_| self.refused(context.decrypt_failed()))?;
+        sealed.decrypt(body.into(), tag).map_err(|_| self.refused(context.decrypt_failed()))?;
         self.counters.opened.fetch_add(1, Ordering::Relaxed);
         Ok((sealed.header.content, range))
     }
@@ -166,8 +164,8 @@ impl KeyRing {
 
     /// Reads the header, finds the key and compares its commitment: everything before decryption.
     fn recognise(&self, envelope: &[u8], context: &Context) -> Result<Sealed> {
-        let header = Header::parse(envelope)
-            .map_err(|problem| self.refused(context.malformed(problem)))?;
+        let header =
+            Header::parse(envelope).map_err(|problem| self.refused(context.malformed(problem)))?;
         let key = self.opening_key(header.key_id, context)?;
         if !bool::from(key.commitment.ct_eq(&header.commitment)) {
             return Err(self.refused(context.decrypt_failed()));
@@ -187,9 +185,7 @@ impl KeyRing {
         let (body, tag) = body_and_tag.split_at(body_and_tag.len() - TAG_LEN);
         let buffer = InOutBuf::new(body, out)
             .map_err(|_| Error::Internal("a buffer to open into has another length".into()))?;
-        sealed
-            .decrypt(buffer, tag)
-            .map_err(|_| self.refused(context.decrypt_failed()))?;
+        sealed.decrypt(buffer, tag).map_err(|_| self.refused(context.decrypt_failed()))?;
         self.counters.opened.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
