@@ -65,6 +65,9 @@ export interface ClaimManyAnswer {
   inUse: Array<InUseObject>
 }
 
+/** A ring of keys as users write them. */
+export declare function createKeyRing(current: string | undefined | null, previous: Array<string>): object | Error
+
 /** An agent with more than one session row. */
 export interface DuplicateObject {
   /** The agent. */
@@ -73,12 +76,46 @@ export interface DuplicateObject {
   rows: number
 }
 
+/** What an envelope's header says. */
+export interface HeaderObject {
+  /** What the plaintext is: 0 bytes, 1 JSON, 2 text. */
+  content: number
+  /** Name of the key it is under. */
+  keyId: string
+  /** The writer's counter. */
+  generation?: bigint
+}
+
 /** An agent with a live owner elsewhere. */
 export interface InUseObject {
   /** The agent. */
   agentId: string
   /** Who has it. */
   owner: OwnerObject
+}
+
+/** Names of the ring's keys. */
+export declare function keyIds(ring: object): KeyIds
+
+/** Names of the keys of a ring. */
+export interface KeyIds {
+  /** Of the key that seals. */
+  current?: string
+  /** Of those that only open. */
+  previous: Array<string>
+}
+
+/** Counters of the ring. */
+export declare function keyRingStats(ring: object): KeyRingStatsObject
+
+/** Counters of a ring. */
+export interface KeyRingStatsObject {
+  /** Values sealed. */
+  sealed: number
+  /** Values opened. */
+  opened: number
+  /** Values that did not open. */
+  refused: number
 }
 
 /** What `migrate` did. */
@@ -134,6 +171,18 @@ export interface NativeOptions {
 /** Version of the native binary, compared with package.json when it is loaded. */
 export declare function nativeVersion(): string
 
+/** Opens an envelope into a buffer of exactly its plaintext's length; returns the content's code. */
+export declare function openBytes(ring: object, agentId: string, kind: string, id: string, envelope: Buffer, plain: Buffer): number | Error
+
+/** Opens `{ encrypted, iv, authTag }`; returns JSON with its byte strings restored. */
+export declare function openLegacy(ring: object, agentId: string, encrypted: string, iv: string, authTag: string): string | Error
+
+/**
+ * Opens many envelopes of one agent within one buffer, each where it stands, behind its header.
+ * `lengths` holds the length of each.
+ */
+export declare function openMany(ring: object, agentId: string, names: string, lengths: Uint32Array, slab: Buffer): void | Error
+
 /** An owner as users see it; `lib/` makes a `Date` of `lastHeartbeat`. */
 export interface OwnerObject {
   /** Public name of the owning instance. */
@@ -166,6 +215,21 @@ export interface OwnershipStats {
   lastBeatAgeMs?: number
   lastRoundTripMs: number
 }
+
+/** Reads the header of an envelope without a key. */
+export declare function readHeader(envelope: Buffer): HeaderObject | Error
+
+/** JSON with the byte strings restored that `JSON.stringify` took apart. */
+export declare function restoreJson(text: string): string | Error
+
+/** Seals content (0 bytes, 1 JSON, 2 text) into a buffer of exactly the envelope's length. */
+export declare function sealBytes(ring: object, agentId: string, kind: string, id: string, content: number, plain: Buffer, envelope: Buffer): void | Error
+
+/**
+ * Seals many values of one agent within one buffer. `names` holds type and id of each, separated
+ * by NUL; `layout` holds length of the envelope and content code of each.
+ */
+export declare function sealMany(ring: object, agentId: string, names: string, layout: Uint32Array, slab: Buffer): void | Error
 
 /** Fields of `claim.update`; `null` clears a column, `undefined` leaves it alone. */
 export interface SessionFields {

@@ -3,6 +3,7 @@
 //! The only place that names napi. One file a capability.
 
 mod claim;
+mod credentials;
 mod event;
 mod guard;
 mod outcome;

@@ -18,7 +18,6 @@ const BASE64_LEN: usize = KEY_LEN.div_ceil(3) * 4;
 
 /// 32 secret bytes and the key that HKDF extracts from them. Neither copied nor printed; boxed, so
 /// that moving it leaves no copy behind.
-
 pub(super) struct MasterKey(Box<Secrets>);
 
 #[derive(Zeroize, ZeroizeOnDrop)]

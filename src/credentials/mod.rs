@@ -53,7 +53,8 @@ impl<'a> Context<'a> {
         Self { agent_id, kind: "creds", id: "" }
     }
 
-    fn item(&self) -> Box<StoredItem> {
+    /// As an error names it.
+    pub fn item(&self) -> Box<StoredItem> {
         Box::new(StoredItem {
             agent_id: self.agent_id.into(),
             kind: self.kind.into(),

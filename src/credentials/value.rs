@@ -43,10 +43,8 @@ pub enum Form<'a> {
     Envelope {
         /// The envelope's text.
         ct: &'a str,
-        /// The version beside it.
-        v: Option<&'a Value>,
-        /// The key id beside it.
-        kid: Option<&'a Value>,
+        /// What stands beside it.
+        beside: Beside<'a>,
     },
     /// The form of before.
     Legacy(Legacy),
@@ -56,12 +54,22 @@ pub enum Form<'a> {
     Plain,
 }
 
+/// What stands beside an envelope in an object. Anything but a number or a string counts as one
+/// that disagrees.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Beside<'a> {
+    /// The version.
+    pub v: Option<f64>,
+    /// The key id.
+    pub kid: Option<&'a str>,
+}
+
 /// Recognises a stored value, or says why it is broken.
 pub fn recognise(stored: &Value) -> Result<Form<'_>, String> {
     match stored {
         Value::Null => Ok(Form::Nothing),
         Value::String(text) if is_envelope_text(text) => {
-            Ok(Form::Envelope { ct: text, v: None, kid: None })
+            Ok(Form::Envelope { ct: text, beside: Beside::default() })
         }
         Value::String(text) if text.trim_start().starts_with('{') => {
             Ok(match serde_json::from_str(text) {
@@ -85,7 +93,11 @@ fn recognise_object(object: &Map<String, Value>) -> Result<Form<'_>, String> {
         if !only(&["v", "kid", "ct"]) {
             return Err("it has other properties beside v, kid and ct".into());
         }
-        return Ok(Form::Envelope { ct: text("ct")?, v: object.get("v"), kid: object.get("kid") });
+        let beside = Beside {
+            v: object.get("v").map(|v| v.as_f64().unwrap_or(f64::NAN)),
+            kid: object.get("kid").map(|kid| kid.as_str().unwrap_or("")),
+        };
+        return Ok(Form::Envelope { ct: text("ct")?, beside });
     }
     if has("encrypted") && (has("iv") || has("authTag")) {
         if !only(&["encrypted", "iv", "authTag"]) {
@@ -106,17 +118,13 @@ fn is_envelope_text(text: &str) -> bool {
 /// The bytes of an envelope in base64, after comparing what stands beside it.
 ///
 /// The bytes decide; a `v` or `kid` that disagrees means that somebody changed the row.
-pub fn envelope_bytes(
-    ct: &str,
-    v: Option<&Value>,
-    kid: Option<&Value>,
-) -> Result<(Header, Vec<u8>), String> {
+pub fn envelope_bytes(ct: &str, beside: Beside) -> Result<(Header, Vec<u8>), String> {
     let bytes = STANDARD.decode(ct).map_err(|_| "it is not valid base64".to_owned())?;
     let header = Header::parse(&bytes)?;
-    if v.is_some_and(|v| v.as_f64() != Some(1.0)) {
+    if beside.v.is_some_and(|v| v != 1.0) {
         return Err("v disagrees with the envelope's version 1".into());
     }
-    if kid.is_some_and(|kid| kid.as_str() != Some(&header.key_id.to_string())) {
+    if beside.kid.is_some_and(|kid| kid != header.key_id.to_string()) {
         return Err(format!("kid disagrees with the envelope's key id {}", header.key_id));
     }
     Ok((header, bytes))
@@ -139,14 +147,16 @@ pub fn open(
     let malformed = |problem| ring.refused(context.malformed(problem));
     Ok(Some(match recognise(stored).map_err(malformed)? {
         Form::Nothing => return Ok(None),
-        Form::Envelope { ct, v, kid } => {
-            let (_, bytes) = envelope_bytes(ct, v, kid).map_err(malformed)?;
+        Form::Envelope { ct, beside } => {
+            let (_, bytes) = envelope_bytes(ct, beside).map_err(malformed)?;
             ring.open(&bytes, context)?
         }
         Form::Legacy(_) if !accept.legacy => {
             return Err(ring.refused(Error::LegacyRefused { item: context.item() }));
         }
-        Form::Legacy(legacy) => open_legacy(ring, &legacy, context)?,
+        Form::Legacy(legacy) => {
+            opened(Content::Json, open_legacy_json(ring, &legacy, context)?.as_bytes())
+        }
         Form::JsonText(object) => return open(ring, &object, context, accept),
         Form::Plain if !accept.plaintext => {
             return Err(ring.refused(Error::PlaintextRefused { item: context.item() }));
@@ -161,14 +171,17 @@ pub fn open(
     }))
 }
 
-/// Opens a value in the form of before; its content becomes the JSON that envelopes hold.
-pub fn open_legacy(ring: &KeyRing, legacy: &Legacy, context: &Context) -> Result<Opened> {
+/// Opens a value in the form of before: the JSON that envelopes hold, byte strings restored.
+pub fn open_legacy_json(
+    ring: &KeyRing,
+    legacy: &Legacy,
+    context: &Context,
+) -> Result<Zeroizing<String>> {
     let plain = ring.open_legacy(legacy, context)?;
-    let restored = std::str::from_utf8(&plain)
+    std::str::from_utf8(&plain)
         .map_err(|_| "it is not UTF-8".to_owned())
         .and_then(restore_bytes)
-        .map_err(|problem| context.malformed(format!("what was encrypted: {problem}")))?;
-    Ok(opened(Content::Json, restored.as_bytes()))
+        .map_err(|problem| context.malformed(format!("what was encrypted: {problem}")))
 }
 
 /// A stored value under the current key, in the same kind of container, or `None` when there is
@@ -182,8 +195,8 @@ pub fn reseal(
     let malformed = |problem| ring.refused(context.malformed(problem));
     match recognise(stored).map_err(malformed)? {
         Form::Nothing => Ok(None),
-        Form::Envelope { ct, v, kid } => {
-            let (_, bytes) = envelope_bytes(ct, v, kid).map_err(malformed)?;
+        Form::Envelope { ct, beside } => {
+            let (_, bytes) = envelope_bytes(ct, beside).map_err(malformed)?;
             let Some(resealed) = ring.reseal(&bytes, context)? else { return Ok(None) };
             let as_text = stored.is_string();
             Ok(Some(if as_text {
@@ -209,8 +222,8 @@ pub fn needs_reencryption(ring: &KeyRing, stored: &Value) -> Result<bool> {
     let malformed = |problem| Error::MalformedEnvelope { item: None, problem };
     match recognise(stored).map_err(malformed)? {
         Form::Nothing => Ok(false),
-        Form::Envelope { ct, v, kid } => {
-            let (header, _) = envelope_bytes(ct, v, kid).map_err(malformed)?;
+        Form::Envelope { ct, beside } => {
+            let (header, _) = envelope_bytes(ct, beside).map_err(malformed)?;
             Ok(Some(header.key_id) != ring.current_id())
         }
         Form::JsonText(object) => needs_reencryption(ring, &object),

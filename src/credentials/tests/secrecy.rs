@@ -42,10 +42,10 @@ fn a_dropped_ring_leaves_no_key_on_the_heap() {
     // Freeing a block overwrites its first bytes anyway: the second half of a key is looked for.
     let needles = [&master, &agent_key].map(|key| &key[16..]);
 
-    let before = needles.map(|needle| count_on_heap(needle));
+    let before = needles.map(count_on_heap);
     assert!(before.iter().all(|&count| count > 0), "the search finds keys in use: {before:?}");
     drop(ring);
-    assert_eq!(needles.map(|needle| count_on_heap(needle)), [0, 0]);
+    assert_eq!(needles.map(count_on_heap), [0, 0]);
 }
 
 #[cfg(target_os = "linux")]
