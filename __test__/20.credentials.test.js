@@ -2,6 +2,10 @@
 
 // Sealing and opening from JavaScript: what comes back is what went in, and nothing else opens.
 
+const { execFile } = require('node:child_process');
+const path = require('node:path');
+const { promisify } = require('node:util');
+
 const { GuardError, DecryptionError } = require('..');
 const { createCredentials } = require('../lib/credentials');
 const { KEY_A, KEY_B, thrown } = require('./support/credentials');
@@ -415,5 +419,17 @@ describe('reading the header needs no key', () => {
     const again = other.encryptCredentials({ a: 1 }, agent);
     expect(again.kid).toBe(other.keyIds.current);
     expect(other.needsReencryption(again)).toBe(false);
+  });
+});
+
+test('values of Baileys itself', async () => {
+  const script = path.join(__dirname, 'fixtures', 'baileys-values.mjs');
+  const { stdout } = await promisify(execFile)(process.execPath, [script, KEY_A]);
+  expect(JSON.parse(stdout)).toEqual({
+    creds: true,
+    keys: true,
+    plain: true,
+    syncKey: true,
+    syncKeyData: true,
   });
 });
