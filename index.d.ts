@@ -121,7 +121,8 @@ export interface Owner {
   pid: number;
   lastHeartbeat: Date;
   heartbeatAgeMs: number;
-  fencingToken: bigint;
+  /** Not enumerable, so that an owner can be sent as JSON. */
+  readonly fencingToken: bigint;
 }
 
 export type SessionStatus =

@@ -5,7 +5,6 @@
 
 const { execFile } = require('node:child_process');
 const fs = require('node:fs');
-const os = require('node:os');
 const path = require('node:path');
 const { promisify } = require('node:util');
 const ts = require('typescript');
@@ -86,6 +85,7 @@ class Project {
 
 let tarball;
 let files;
+let template;
 
 beforeAll(async () => {
   const destination = temporaryFolder();
@@ -93,11 +93,14 @@ beforeAll(async () => {
   const [packed] = JSON.parse(await succeed(npm, args, { cwd: ROOT }));
   tarball = path.join(destination, packed.filename);
   files = packed.files.map((file) => file.path);
+  template = new Project();
+  await template.install(tarball, '--ignore-scripts');
 });
 
-async function installed(consumer) {
+/** A project as `npm install ./baileys-guard-….tgz --ignore-scripts` leaves it. */
+function installed(consumer) {
   const project = new Project(consumer);
-  await project.install(tarball, '--ignore-scripts');
+  fs.cpSync(path.dirname(template.guard), path.dirname(project.guard), { recursive: true });
   return project;
 }
 
@@ -126,7 +129,7 @@ describe('the tarball', () => {
   test.each(['cjs', 'esm'])(
     'works in an empty %s project without scripts and Rust',
     async (consumer) => {
-      const project = await installed(consumer);
+      const project = installed(consumer);
       const { code, stdout, stderr } = await project.node('index.js');
       expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
       expect(stdout).toMatch(/agent-1 is held: true\n[^]*true ERR_INVALID_ARGUMENT\n/);
@@ -135,7 +138,7 @@ describe('the tarball', () => {
   );
 
   test('has types for require and import', async () => {
-    const project = await installed('typescript');
+    const project = installed('typescript');
     fs.symlinkSync(
       path.join(ROOT, 'node_modules', '@types'),
       path.join(project.folder, 'node_modules', '@types'),
@@ -163,7 +166,7 @@ test('require, import and the types have the same names', async () => {
 
 describe('a platform without a binary', () => {
   test('finds it in the package for the platform', async () => {
-    const project = await installed();
+    const project = installed();
     const name = `baileys-guard-${platformName()}`;
     const folder = path.join(project.folder, 'node_modules', name);
     fs.mkdirSync(folder);
@@ -172,8 +175,14 @@ describe('a platform without a binary', () => {
     expect(await project.require()).toEqual({});
   });
 
+  test('finds it where the generated loader is mistaken about the C library', async () => {
+    const project = installed();
+    fs.writeFileSync(path.join(project.guard, 'binding.js'), `throw new Error('no musl binary')`);
+    expect(await project.require()).toEqual({});
+  });
+
   test('is told what is missing and how to build it', async () => {
-    const project = await installed();
+    const project = installed();
     fs.rmSync(project.binary);
     const { name, code, message, platform } = await project.require();
     expect({ name, code, platform }).toEqual({
@@ -189,7 +198,7 @@ describe('a platform without a binary', () => {
   });
 
   test('is told the package that holds it, where one was published', async () => {
-    const project = await installed();
+    const project = installed();
     fs.rmSync(project.binary);
     const manifest = path.join(project.guard, 'package.json');
     const { version, ...rest } = JSON.parse(fs.readFileSync(manifest));
@@ -201,7 +210,7 @@ describe('a platform without a binary', () => {
   });
 
   test('is told when there is one that does not load', async () => {
-    const project = await installed();
+    const project = installed();
     fs.writeFileSync(project.binary, 'not a library');
     const { code, message } = await project.require();
     expect(code).toBe('ERR_NATIVE_BINDING_MISSING');
@@ -209,7 +218,7 @@ describe('a platform without a binary', () => {
   });
 
   test('is told when it is of another version', async () => {
-    const project = await installed();
+    const project = installed();
     const manifest = path.join(project.guard, 'package.json');
     const changed = { ...JSON.parse(fs.readFileSync(manifest)), version: '99.0.0' };
     fs.writeFileSync(manifest, JSON.stringify(changed));
@@ -228,7 +237,7 @@ describe('the install script', () => {
   });
 
   test('builds it where it is not', async () => {
-    const project = await installed();
+    const project = installed();
     const prebuilt = path.join(project.folder, 'built.node');
     fs.renameSync(project.binary, prebuilt);
     // --target-dir is the last argument; what cargo would have made there is the real binary.
@@ -246,7 +255,7 @@ describe('the install script', () => {
   });
 
   test('explains itself, and lets the rest of an install pass, without Rust', async () => {
-    const project = await installed();
+    const project = installed();
     fs.rmSync(project.binary);
     const { code, stderr } = await project.node('node_modules/baileys-guard/scripts/install.js');
     expect(code).toBe(0);
@@ -254,7 +263,7 @@ describe('the install script', () => {
   });
 
   test('fails in a checkout that does not build', async () => {
-    const project = await installed();
+    const project = installed();
     fs.rmSync(project.binary);
     fs.mkdirSync(path.join(project.guard, '__test__'));
     const { code } = await project.node('node_modules/baileys-guard/scripts/install.js');
@@ -271,10 +280,7 @@ describe('platformName', () => {
     ['gnu', { glibcVersionRuntime: '2.36' }],
     ['musl', {}],
   ])('asks the running Node for its C library: %s', (expected, header) => {
-    jest.replaceProperty(process, 'report', { getReport: () => ({ header }) });
-    jest.replaceProperty(process, 'platform', 'linux');
-    jest.replaceProperty(process, 'arch', 'x64');
-    expect(platformName()).toBe(`linux-x64-${expected}`);
-    jest.restoreAllMocks();
+    const report = { getReport: () => ({ header }) };
+    expect(platformName({ platform: 'linux', arch: 'x64', report })).toBe(`linux-x64-${expected}`);
   });
 });

@@ -142,10 +142,12 @@ describe.each(KINDS)('claims on %s', (kind) => {
     const [one, two] = [guardOf(), guardOf()];
     const claim = await one.claimInstance('listed');
     await claim.update({ status: 'connected', phoneNumber: '4915100000002' });
-    expect(await two.getOwner('listed')).toMatchObject({
+    const owner = await two.getOwner('listed');
+    expect(owner).toMatchObject({
       instanceId: one.instanceId,
       fencingToken: claim.fencingToken,
     });
+    expect(JSON.parse(JSON.stringify(owner))).toMatchObject({ instanceId: one.instanceId });
     expect(await two.getOwner('nobody-has-this')).toBeNull();
     const find = (sessions) => sessions.find(({ agentId }) => agentId === 'listed');
     expect(find(await one.listSessions({ active: true, mine: true }))).toMatchObject({

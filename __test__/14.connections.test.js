@@ -23,16 +23,23 @@ describe('PgBouncer in transaction mode, three connections to the server', () =>
     const guards = Array.from({ length: 8 }, () => through());
     for (const guard of guards) guard.startHeartbeat({ intervalMs: 200 });
     const claims = await Promise.all(
-      guards.map((guard, n) => guard.claimInstances(Array.from({ length: 25 }, (_, m) => `p${n}-${m}`))),
+      guards.map((guard, n) =>
+        guard.claimInstances(Array.from({ length: 25 }, (_, m) => `p${n}-${m}`)),
+      ),
     );
-    expect(claims.every(({ claims: held, inUse }) => held.length === 25 && inUse.length === 0)).toBe(true);
+    expect(
+      claims.every(({ claims: held, inUse }) => held.length === 25 && inUse.length === 0),
+    ).toBe(true);
     // 1,600 statements with parameters of their own, eight at a time and more.
     await Promise.all(
       guards.map(async (guard, n) => {
         for (let round = 0; round < 4; round++) {
           await Promise.all(
             claims[n].claims.map(async (claim) => {
-              await claim.update({ qrCode: `${claim.agentId}:${round}`, phoneNumber: `${n}${round}` });
+              await claim.update({
+                qrCode: `${claim.agentId}:${round}`,
+                phoneNumber: `${n}${round}`,
+              });
               const owner = await guards[(n + 1) % 8].getOwner(claim.agentId);
               expect(owner).toMatchObject({
                 instanceId: guard.instanceId,
@@ -43,7 +50,9 @@ describe('PgBouncer in transaction mode, three connections to the server', () =>
         }
       }),
     );
-    const { rows } = await database.query('SELECT agent_id, qr_code, phone_number FROM whatsapp_sessions');
+    const { rows } = await database.query(
+      'SELECT agent_id, qr_code, phone_number FROM whatsapp_sessions',
+    );
     expect(rows).toHaveLength(200);
     for (const row of rows) {
       expect(row.qr_code).toBe(`${row.agent_id}:3`);

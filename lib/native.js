@@ -10,27 +10,43 @@ const { platformName } = require('./platform');
 
 /** @returns {typeof import('../binding')} */
 function load() {
-  let native;
-  try {
-    native = require('../binding');
-  } catch (cause) {
-    // The generated loader blames npm for everything; what it met is in its chain of causes.
-    throw failure(problem(cause), cause);
-  }
+  const native = find();
   if (native.nativeVersion() !== version) {
     throw failure(`${name} ${version} found a native binary of version ${native.nativeVersion()}`);
   }
   return native;
 }
 
-/** What stands in the way: no binary at all, or one that this system cannot load. */
-function problem(cause) {
-  for (let error = cause.cause; error; error = error.cause) {
-    if (error.code !== 'MODULE_NOT_FOUND') {
-      return `${name} cannot load its native binary: ${error.message}`;
+function find() {
+  try {
+    return require('../binding');
+  } catch (cause) {
+    return findByName() ?? fail(cause);
+  }
+}
+
+/**
+ * The generated loader takes a Linux for musl when its `ldd` is, even where Node runs on glibc,
+ * and then looks for the wrong file. What npm and our builds put there has the right name.
+ */
+function findByName() {
+  for (const file of [`../${name}.${platformName()}.node`, `${name}-${platformName()}`]) {
+    try {
+      return require(file);
+    } catch {
+      // the loader's error tells more
     }
   }
-  return `${name} ${version} has no native binary for this platform`;
+}
+
+/** The generated loader blames npm for everything; what it met is in its chain of causes. */
+function fail(cause) {
+  for (let error = cause.cause; error; error = error.cause) {
+    if (!error.message.startsWith('Cannot find module')) {
+      throw failure(`${name} cannot load its native binary: ${error.message}`, cause);
+    }
+  }
+  throw failure(`${name} ${version} has no native binary for this platform`, cause);
 }
 
 function failure(what, cause) {

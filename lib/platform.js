@@ -7,18 +7,17 @@
  * is a fact about this process, not about the files on the disk: Alpine can run a glibc Node, and
  * a musl `ldd` may lie around anywhere. Node reports the glibc version it runs on, if it does.
  */
-function isMusl() {
-  process.report.excludeNetwork = true; // or it looks up every interface's name
-  return process.report.getReport().header.glibcVersionRuntime === undefined;
+function isMusl(report) {
+  report.excludeNetwork = true; // or it looks up every interface's name
+  return report.getReport().header.glibcVersionRuntime === undefined;
 }
 
 /** For example `linux-x64-gnu`, `linux-arm64-musl`, `darwin-arm64` or `win32-x64-msvc`. */
-function platformName() {
-  const { platform, arch } = process;
+function platformName({ platform, arch, report } = process) {
   const name = `${platform}-${arch}`;
   if (platform === 'win32') return `${name}-msvc`;
   if (platform !== 'linux') return name;
-  return `${name}-${isMusl() ? 'musl' : 'gnu'}${arch === 'arm' ? 'eabihf' : ''}`;
+  return `${name}-${isMusl(report) ? 'musl' : 'gnu'}${arch === 'arm' ? 'eabihf' : ''}`;
 }
 
 module.exports = { platformName };

@@ -6,10 +6,11 @@ const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 
+const { startChild } = require('./child');
 const { defer } = require('./cleanup');
 const { createDatabase } = require('./postgres');
 
-const KINDS = (process.env.KINDS ?? 'sqlite,postgres').split(',');
+const KINDS = ['sqlite', 'postgres'];
 
 /** An empty folder, removed when the test file is through. */
 function temporaryFolder() {
@@ -20,24 +21,17 @@ function temporaryFolder() {
 
 /** An SQLite file with the same face as the PostgreSQL database of `postgres.js`. */
 class SqliteDatabase {
-  #db;
+  #shell;
 
   constructor(file) {
     this.file = file;
     this.url = `sqlite:${file}`;
-    defer(() => this.#db?.close());
   }
 
   /** For looking into it past the guard; `$1` parameters as PostgreSQL has them. */
   async query(sql, values = []) {
-    const Database = require('libsql');
-    this.#db ??= new Database(this.file, { timeout: 5000 });
-    const numbered = sql.replace(/\$(\d+)/g, '?$1').replace(/::\w+/g, '');
-    const statement = this.#db.prepare(numbered);
-    if (statement.reader ?? /^\s*(select|pragma|with)|returning/i.test(sql)) {
-      return { rows: statement.all(...values) };
-    }
-    return { rows: [], rowCount: statement.run(...values).changes };
+    this.#shell ??= startChild('sqlite.js', { args: [this.file] });
+    return (await this.#shell).call('query', sql, values);
   }
 }
 
