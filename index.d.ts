@@ -112,6 +112,57 @@ export interface Migrated {
   duplicates: { agentId: string; rows: number }[];
 }
 
+// Credentials -------------------------------------------------------------------------------
+
+/** An encrypted value as it fits a JSON column. `docs/envelope.md` describes the bytes. */
+export interface EncryptedCredentials {
+  v: 1;
+  /** Names the key; says nothing about it. */
+  kid: string;
+  /** The envelope in base64. */
+  ct: string;
+}
+
+export interface AgentContext {
+  /** Bound in: what was encrypted for one agent does not open for another. */
+  agentId: string;
+}
+
+export interface ValueContext extends AgentContext {
+  /** Bound in as well, such as `'session'`. @default '' */
+  type?: string;
+  /** Bound in as well. @default '' */
+  id?: string;
+}
+
+/** One value of {@link Guard.encryptMany}. */
+export interface ValueToEncrypt {
+  /** Any JSON value; Buffers and Uint8Arrays are stored raw. */
+  value: unknown;
+  type?: string;
+  id?: string;
+}
+
+/** One value of {@link Guard.decryptMany}. */
+export interface ValueToDecrypt {
+  envelope: Uint8Array;
+  type?: string;
+  id?: string;
+}
+
+/** What can be told about a stored value without a key. */
+export type StoredForm =
+  | {
+      form: 'envelope';
+      version: 1;
+      /** Of the key it is encrypted under. */
+      keyId: string;
+      content: 'bytes' | 'json' | 'text';
+      /** The writer's counter, if it keeps one. */
+      generation: bigint | null;
+    }
+  | { form: 'legacy' | 'plain' | 'nothing' };
+
 // Ownership ---------------------------------------------------------------------------------
 
 /** A live owner. Times come from the database's clock and are for people. */
@@ -252,6 +303,38 @@ export interface Guard extends EventEmitter<GuardEvents> {
   /** Undoes what {@link migrate} added and nothing else; returns the files undone. */
   rollback(): Promise<string[]>;
   /**
+   * Encrypts any JSON value. Buffers and Uint8Arrays in it are kept and come back as Buffers;
+   * properties that are undefined are dropped, as in JSON.
+   * @throws ERR_KEY_MISSING, ERR_NOT_SERIALIZABLE
+   */
+  encryptCredentials(value: unknown, options: AgentContext): EncryptedCredentials;
+  /**
+   * Decrypts what {@link encryptCredentials} returned, also as base64 text, JSON text or bytes.
+   * Reads `{ encrypted, iv, authTag }` and plain values too, where `acceptLegacy` and
+   * `acceptPlaintext` allow it, and gives them back the byte strings that JSON took apart.
+   * `null` is nothing stored and stays `null`.
+   * @throws {@link DecryptionError}, ERR_KEY_MISSING
+   */
+  decryptCredentials(stored: unknown, options: AgentContext): any;
+  /** Encrypts bytes; returns the envelope, 60 bytes longer. */
+  encryptBytes(bytes: Uint8Array, options: ValueContext): Buffer;
+  /** @throws {@link DecryptionError}, ERR_KEY_MISSING */
+  decryptBytes(envelope: Uint8Array, options: ValueContext): Buffer;
+  /**
+   * Encrypts many values of one agent at once; returns their envelopes in order. They share one
+   * piece of memory: copy the one that is kept while the others are not.
+   */
+  encryptMany(items: ValueToEncrypt[], options: AgentContext): Buffer[];
+  /**
+   * Decrypts many values of one agent at once. One that does not open fails all of them; the
+   * error names its `type` and `id`. Buffers among the values share one piece of memory.
+   */
+  decryptMany(items: ValueToDecrypt[], options: AgentContext): any[];
+  /** Says what a stored value is, without a key. @throws ERR_MALFORMED_ENVELOPE */
+  inspectEnvelope(stored: unknown): StoredForm;
+  /** Whether a stored value is plain, of the old form, or under another key than the current. */
+  needsReencryption(stored: unknown): boolean;
+  /**
    * Claims an agent for this instance, or returns the claim it already has.
    * @param options.waitMs how long to wait for a live owner to go; 0 by default
    * @throws {@link AgentInUseError}, ERR_MIGRATION_REQUIRED, ERR_USER_ID_REQUIRED,
@@ -286,6 +369,22 @@ export interface Guard extends EventEmitter<GuardEvents> {
 export function migrate(): Promise<Migrated>;
 /** {@link Guard.rollback} of the default guard. */
 export function rollback(): Promise<string[]>;
+/** {@link Guard.encryptCredentials} of the default guard. */
+export function encryptCredentials(value: unknown, options: AgentContext): EncryptedCredentials;
+/** {@link Guard.decryptCredentials} of the default guard. */
+export function decryptCredentials(stored: unknown, options: AgentContext): any;
+/** {@link Guard.encryptBytes} of the default guard. */
+export function encryptBytes(bytes: Uint8Array, options: ValueContext): Buffer;
+/** {@link Guard.decryptBytes} of the default guard. */
+export function decryptBytes(envelope: Uint8Array, options: ValueContext): Buffer;
+/** {@link Guard.encryptMany} of the default guard. */
+export function encryptMany(items: ValueToEncrypt[], options: AgentContext): Buffer[];
+/** {@link Guard.decryptMany} of the default guard. */
+export function decryptMany(items: ValueToDecrypt[], options: AgentContext): any[];
+/** {@link Guard.inspectEnvelope} of the default guard. */
+export function inspectEnvelope(stored: unknown): StoredForm;
+/** {@link Guard.needsReencryption} of the default guard. */
+export function needsReencryption(stored: unknown): boolean;
 /** {@link Guard.claimInstance} of the default guard. */
 export function claimInstance(
   agentId: string,

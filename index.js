@@ -18,6 +18,16 @@ module.exports.configure = configure;
 module.exports.migrate = asyncOnDefaultGuard('migrate');
 module.exports.rollback = asyncOnDefaultGuard('rollback');
 
+// Credentials
+module.exports.encryptCredentials = onDefaultGuard('encryptCredentials');
+module.exports.decryptCredentials = onDefaultGuard('decryptCredentials');
+module.exports.encryptBytes = onDefaultGuard('encryptBytes');
+module.exports.decryptBytes = onDefaultGuard('decryptBytes');
+module.exports.encryptMany = onDefaultGuard('encryptMany');
+module.exports.decryptMany = onDefaultGuard('decryptMany');
+module.exports.inspectEnvelope = onDefaultGuard('inspectEnvelope');
+module.exports.needsReencryption = onDefaultGuard('needsReencryption');
+
 // Ownership
 module.exports.claimInstance = asyncOnDefaultGuard('claimInstance');
 module.exports.claimInstances = asyncOnDefaultGuard('claimInstances');

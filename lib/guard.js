@@ -15,6 +15,7 @@ const {
   invalidArgument,
 } = require('./arguments');
 const { Claim } = require('./claim');
+const { createCredentials } = require('./credentials');
 const { GuardError, ownerFrom, settle, unwrap } = require('./errors');
 const { Heartbeat } = require('./heartbeat');
 const native = require('./native');
@@ -25,6 +26,7 @@ const SESSION_DATES = ['lastConnected', 'updatedAt'];
 class Guard extends EventEmitter {
   #native;
   #options;
+  #credentials;
   #claims = new Map(); // serial of the native claim -> Claim
   #listeners = new Set(); // of watchOwnership
   #heartbeat;
@@ -32,8 +34,10 @@ class Guard extends EventEmitter {
 
   constructor(options) {
     super();
-    const resolved = resolveOptions(options);
+    // Past this point only the native side has the keys.
+    const { encryptionKey, previousEncryptionKeys, ...resolved } = resolveOptions(options);
     this.#options = resolved;
+    this.#credentials = createCredentials({ ...resolved, encryptionKey, previousEncryptionKeys });
     this.#native = unwrap(
       native.NativeGuard.create(
         {
@@ -162,6 +166,46 @@ class Guard extends EventEmitter {
     stop.ready = settle(this.#native.watchFreed());
     stop.ready.catch((error) => this.#trouble('cannot watch ownership', error));
     return stop;
+  }
+
+  encryptCredentials(value, options) {
+    this.#checkOpen();
+    return this.#credentials.encryptCredentials(value, options);
+  }
+
+  decryptCredentials(stored, options) {
+    this.#checkOpen();
+    return this.#credentials.decryptCredentials(stored, options);
+  }
+
+  encryptBytes(bytes, options) {
+    this.#checkOpen();
+    return this.#credentials.encryptBytes(bytes, options);
+  }
+
+  decryptBytes(envelope, options) {
+    this.#checkOpen();
+    return this.#credentials.decryptBytes(envelope, options);
+  }
+
+  encryptMany(items, options) {
+    this.#checkOpen();
+    return this.#credentials.encryptMany(items, options);
+  }
+
+  decryptMany(items, options) {
+    this.#checkOpen();
+    return this.#credentials.decryptMany(items, options);
+  }
+
+  inspectEnvelope(stored) {
+    this.#checkOpen();
+    return this.#credentials.inspectEnvelope(stored);
+  }
+
+  needsReencryption(stored) {
+    this.#checkOpen();
+    return this.#credentials.needsReencryption(stored);
   }
 
   shutdown(options) {
