@@ -90,12 +90,21 @@ class Encoder {
     }
     const depth = this.#ancestors.length;
     if (depth >= CYCLE_CHECK_DEPTH && this.#ancestors.includes(value)) {
-      throw notSerializable(this.#path, 'contains itself');
+      throw notSerializable(this.#pathOfCycle(value), 'contains itself');
     }
     this.#ancestors.push(value);
     const walked = Array.isArray(value) ? this.#array(value) : this.#object(value);
     this.#ancestors.pop();
     return walked;
+  }
+
+  /** Where it first closed: the check comes only after it has gone round a few times. */
+  #pathOfCycle(value) {
+    const ancestors = this.#ancestors;
+    const length = ancestors.length - ancestors.lastIndexOf(value);
+    let end = ancestors.length;
+    while (end > length && ancestors[end - 1] === ancestors[end - 1 - length]) end--;
+    return this.#path.slice(0, end);
   }
 
   #array(array) {

@@ -28,19 +28,20 @@ const SESSION_DATES = ['lastConnected', 'updatedAt'];
 class Guard extends EventEmitter {
   #native;
   #options;
+  #credentials;
   #claims = new Map(); // serial of the native claim -> Claim
   #listeners = new Set(); // of watchOwnership
   #heartbeat;
   #shutdown;
-  #credentials;
   #authStates;
   #warnedOfPlaintext = false;
 
   constructor(options) {
     super();
-    const resolved = resolveOptions(options);
+    // Past this point only the native side has the keys.
+    const { encryptionKey, previousEncryptionKeys, ...resolved } = resolveOptions(options);
     this.#options = resolved;
-    this.#credentials = createCredentials(resolved, native);
+    this.#credentials = createCredentials({ ...resolved, encryptionKey, previousEncryptionKeys });
     this.#native = unwrap(
       native.NativeGuard.create(
         {
@@ -55,39 +56,6 @@ class Guard extends EventEmitter {
         (event) => this.#happened(event),
       ),
     );
-  }
-
-  /** `{ v: 1, kid, ct }` of any JSON value with Buffers; bound to the agent. */
-  encryptCredentials(value, options) {
-    return this.#credentials.encryptCredentials(value, options);
-  }
-
-  decryptCredentials(stored, options) {
-    return this.#credentials.decryptCredentials(stored, options);
-  }
-
-  encryptBytes(bytes, options) {
-    return this.#credentials.encryptBytes(bytes, options);
-  }
-
-  decryptBytes(envelope, options) {
-    return this.#credentials.decryptBytes(envelope, options);
-  }
-
-  encryptMany(items, options) {
-    return this.#credentials.encryptMany(items, options);
-  }
-
-  decryptMany(items, options) {
-    return this.#credentials.decryptMany(items, options);
-  }
-
-  inspectEnvelope(stored) {
-    return this.#credentials.inspectEnvelope(stored);
-  }
-
-  needsReencryption(stored) {
-    return this.#credentials.needsReencryption(stored);
   }
 
   /** What Baileys' `makeWASocket({ auth })` takes, encrypted, in the database, under the fence. */
@@ -140,7 +108,7 @@ class Guard extends EventEmitter {
   }
 
   #warnOfPlaintext() {
-    if (this.#options.encryptionKey !== undefined || this.#warnedOfPlaintext) return;
+    if (this.#credentials.keyIds.current || this.#warnedOfPlaintext) return;
     this.#warnedOfPlaintext = true;
     this.#options.logger.warn(
       '[BAILEYS] no encryption key is configured: credentials are stored in plain text. ' +
@@ -260,6 +228,46 @@ class Guard extends EventEmitter {
     stop.ready = settle(this.#native.watchFreed());
     stop.ready.catch((error) => this.#trouble('cannot watch ownership', error));
     return stop;
+  }
+
+  encryptCredentials(value, options) {
+    this.#checkOpen();
+    return this.#credentials.encryptCredentials(value, options);
+  }
+
+  decryptCredentials(stored, options) {
+    this.#checkOpen();
+    return this.#credentials.decryptCredentials(stored, options);
+  }
+
+  encryptBytes(bytes, options) {
+    this.#checkOpen();
+    return this.#credentials.encryptBytes(bytes, options);
+  }
+
+  decryptBytes(envelope, options) {
+    this.#checkOpen();
+    return this.#credentials.decryptBytes(envelope, options);
+  }
+
+  encryptMany(items, options) {
+    this.#checkOpen();
+    return this.#credentials.encryptMany(items, options);
+  }
+
+  decryptMany(items, options) {
+    this.#checkOpen();
+    return this.#credentials.decryptMany(items, options);
+  }
+
+  inspectEnvelope(stored) {
+    this.#checkOpen();
+    return this.#credentials.inspectEnvelope(stored);
+  }
+
+  needsReencryption(stored) {
+    this.#checkOpen();
+    return this.#credentials.needsReencryption(stored);
   }
 
   shutdown(options) {
