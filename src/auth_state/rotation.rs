@@ -77,12 +77,7 @@ enum Verdict<T> {
 }
 
 impl<'a> Rotation<'a> {
-    pub(super) fn new(
-        store: &'a dyn Store,
-        ring: &'a KeyRing,
-        batch: i64,
-        dry_run: bool,
-    ) -> Self {
+    pub(super) fn new(store: &'a dyn Store, ring: &'a KeyRing, batch: i64, dry_run: bool) -> Self {
         Self { store, ring, batch, dry_run }
     }
 
@@ -163,7 +158,8 @@ impl<'a> Rotation<'a> {
                         report.failed(key, error);
                     }
                     Verdict::Replace((new, was)) => {
-                        let done = !self.dry_run && self.store.session_data_swap(&row, &new).await?;
+                        let done =
+                            !self.dry_run && self.store.session_data_swap(&row, &new).await?;
                         if done {
                             report.rotated += 1;
                         } else {

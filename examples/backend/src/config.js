@@ -5,7 +5,6 @@
  * read by baileys-guard itself.
  */
 
-
 const { env } = process;
 
 module.exports = {
