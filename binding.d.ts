@@ -9,5 +9,40 @@
  */
 export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-wasip1'
 
+/** Hits by key in a window: what a `MemoryStore` counts with. */
+export declare function createHitCounter(numbers: Float64Array, maxKeys: number): {
+  increment(key: string, now: number, kind: number): number
+  decrement(key: string, now: number, kind: number): void
+  get(key: string, now: number, kind: number): number
+  reset(key: string, now: number, kind: number): void
+  setWindow(windowMs: number): void
+  clear(): void
+  size(): number
+}
+
+/** Decisions about keys under an algorithm. */
+export declare function createLimits(numbers: Float64Array, options: LimitsOptions): {
+  take(key: string, now: number, kind: number): boolean
+  peek(key: string, now: number, kind: number): boolean
+  refund(key: string, now: number, kind: number): void
+  reset(key: string, now: number, kind: number): void
+  clear(): void
+  size(): number
+}
+
+/** What a limiter is made of. */
+export interface LimitsOptions {
+  /** `fixed-window`, `sliding-window` or `gcra`. */
+  algorithm: string
+  /** Length of the window; not a finite number for one that never ends. */
+  windowMs: number
+  /** How many may come at once under GCRA; as many as the limit when not given. */
+  burst?: number
+  /** How long a key stays out once it was refused. */
+  blockMs: number
+  /** How many keys are kept. */
+  maxKeys: number
+}
+
 /** Version of the native binary, compared with package.json when it is loaded. */
 export declare function nativeVersion(): string

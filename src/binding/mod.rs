@@ -3,6 +3,7 @@
 //! The only place that names napi. One file a capability.
 
 mod outcome;
+mod rate_limit;
 
 use napi_derive::napi;
 

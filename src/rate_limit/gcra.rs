@@ -185,7 +185,7 @@ impl Algorithm for Gcra {
         answer
     }
 
-    fn refund(rule: &Rule, state: &mut Arrival, _now: i64, points: u32) {
+    fn refund(rule: &Rule, state: &mut Arrival, _now: i64, _at: i64, points: u32) {
         if let Some(pace) = Pace::of(rule) {
             let back = pace.t.saturating_mul(u64::from(points));
             state.due_ns = Moment::at(state.due().saturating_sub(back) as i64);

@@ -26,8 +26,16 @@ pub trait Limits {
     fn take(&mut self, rule: &Rule, kind: u32, key: &[u16], wall: i64, points: u32) -> Decision;
     /// What a hit of one point would get; changes nothing.
     fn peek(&mut self, rule: &Rule, kind: u32, key: &[u16], wall: i64) -> Decision;
-    /// Gives points back.
-    fn refund(&mut self, rule: &Rule, kind: u32, key: &[u16], wall: i64, points: u32);
+    /// Gives points back of a hit that was admitted at `hit_at`.
+    fn refund(
+        &mut self,
+        rule: &Rule,
+        kind: u32,
+        key: &[u16],
+        wall: i64,
+        hit_at: i64,
+        points: u32,
+    );
     /// Forgets a key.
     fn reset(&mut self, kind: u32, key: &[u16]);
     /// Forgets all keys.
@@ -101,10 +109,19 @@ impl<A: Algorithm> Limits for Limiter<A> {
         self.to_wall(decision)
     }
 
-    fn refund(&mut self, rule: &Rule, kind: u32, key: &[u16], wall: i64, points: u32) {
+    fn refund(
+        &mut self,
+        rule: &Rule,
+        kind: u32,
+        key: &[u16],
+        wall: i64,
+        hit_at: i64,
+        points: u32,
+    ) {
         let now = self.clock.at(wall);
+        let at = self.clock.of_wall(hit_at);
         if let Some(place) = self.find(kind, key) {
-            self.table.change(place, |state| A::refund(rule, state, now, points));
+            self.table.change(place, |state| A::refund(rule, state, now, at, points));
         }
     }
 

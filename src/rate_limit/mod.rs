@@ -16,7 +16,7 @@ pub mod counter; // hits in a window, no limit: what a `MemoryStore` counts
 pub mod gcra; // governor's arithmetic over one stored moment
 pub mod key; // keys as fingerprints of fixed size
 pub mod limiter; // an algorithm over a table of keys
-pub mod pages; // a dense array that grows and shrinks without copying
+mod pages; // a dense array that grows and shrinks without copying
 pub mod sliding; // the exact log of the hits in the last window
 pub mod table; // bounded memory, incremental expiry
 pub mod time; // a wall clock that is not believed when it goes back
@@ -77,8 +77,8 @@ pub trait Algorithm {
     /// What a hit of one point would get now; changes nothing.
     fn peek(rule: &Rule, state: &Self::State, now: i64) -> Decision;
 
-    /// Gives `points` of admitted hits back, the latest first.
-    fn refund(rule: &Rule, state: &mut Self::State, now: i64, points: u32);
+    /// Gives `points` back of a hit that was admitted at `at`, as far as they still count.
+    fn refund(rule: &Rule, state: &mut Self::State, now: i64, at: i64, points: u32);
 
     /// From when on the state says no more than a fresh one.
     fn keep_until(rule: &Rule, state: &Self::State) -> i64;

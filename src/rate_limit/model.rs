@@ -289,7 +289,7 @@ proptest! {
         fn check<A: Algorithm>(rule: &Rule, taken: u32, back: u32) -> Result<(), TestCaseError> {
             let mut state = A::State::default();
             let taken = (0..taken).filter(|_| A::take(rule, &mut state, 500, 1).allowed).count() as u32;
-            A::refund(rule, &mut state, 500, back);
+            A::refund(rule, &mut state, 500, 500, back);
             let left = rule.limit - taken.saturating_sub(back);
             prop_assert_eq!(A::peek(rule, &state, 500).remaining, left);
             Ok(())
@@ -299,6 +299,25 @@ proptest! {
         check::<SlidingWindow>(&rule, taken, back)?;
         check::<Gcra>(&rule, taken, back)?;
     }
+}
+
+#[test]
+fn a_refund_is_of_that_very_hit() {
+    let rule = rule(2, 100);
+    let mut log = limiter::<SlidingWindow>();
+    log.take(&rule, 0, KEY, 0, 1);
+    log.take(&rule, 0, KEY, 50, 1);
+    log.refund(&rule, 0, KEY, 60, 0, 1);
+    assert!(log.take(&rule, 0, KEY, 60, 1).allowed);
+    assert!(!log.take(&rule, 0, KEY, 149, 1).allowed, "the hit at 50 is still in the window");
+    log.refund(&rule, 0, KEY, 150, 50, 1);
+    assert_eq!(log.peek(&rule, 0, KEY, 150).remaining, 1, "what has left is not given back twice");
+
+    let mut window = limiter::<FixedWindow>();
+    window.take(&rule, 0, KEY, 0, 1);
+    window.take(&rule, 0, KEY, 100, 1);
+    window.refund(&rule, 0, KEY, 110, 0, 1);
+    assert_eq!(window.peek(&rule, 0, KEY, 110).remaining, 1, "a hit of the window before");
 }
 
 #[test]

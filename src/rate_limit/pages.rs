@@ -4,7 +4,7 @@
 //! Pages of fixed size stay where they are, and one that is empty is given back at once.
 
 /// A dense array in pages.
-pub struct Pages<T> {
+pub(super) struct Pages<T> {
     pages: Vec<Vec<T>>,
 }
 

@@ -146,17 +146,19 @@ impl Algorithm for SlidingWindow {
         answer
     }
 
-    fn refund(rule: &Rule, log: &mut Log, now: i64, mut points: u32) {
+    fn refund(rule: &Rule, log: &mut Log, now: i64, at: i64, points: u32) {
         log.forget(rule, now);
-        while points > 0 {
-            let Some(run) = log.runs.back_mut() else { break };
-            let back = points.min(run.points);
-            run.points -= back;
-            log.points -= back;
-            points -= back;
-            if run.points == 0 {
-                log.runs.pop_back();
-            }
+        if leaves(&Run { at, points }, rule) <= now {
+            return;
+        }
+        // A coarsened log has no such moment; the oldest is the one that errs to the strict side.
+        let index = log.runs.iter().position(|run| run.at == at).unwrap_or(0);
+        let Some(run) = log.runs.get_mut(index) else { return };
+        let back = points.min(run.points);
+        run.points -= back;
+        log.points -= back;
+        if run.points == 0 {
+            log.runs.remove(index);
         }
         log.refused = 0;
     }

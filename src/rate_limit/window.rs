@@ -73,8 +73,10 @@ impl Algorithm for FixedWindow {
         state.answer(rule, now, state.taken < rule.limit)
     }
 
-    fn refund(_rule: &Rule, state: &mut Window, now: i64, points: u32) {
-        if state.reset_at.ms() > now {
+    fn refund(rule: &Rule, state: &mut Window, now: i64, at: i64, points: u32) {
+        let reset_at = state.reset_at.ms();
+        let opened = reset_at.saturating_sub(rule.window);
+        if reset_at > now && at >= opened {
             state.taken = state.taken.saturating_sub(points);
             state.refused = 0;
         }
