@@ -9,10 +9,15 @@ module.exports.AgentInUseError = errors.AgentInUseError;
 module.exports.ClaimLostError = errors.ClaimLostError;
 module.exports.DecryptionError = errors.DecryptionError;
 
-const { createRateLimit, MemoryStore, ipKeyGenerator } = require('./lib/rate-limit');
+const rateLimits = require('./lib/rate-limit');
+const { invalidOption } = errors;
 
-module.exports.rateLimit = createRateLimit(() => {
-  throw new Error('not wired yet');
+// The database's side of `store: 'database'` is set here once a guard has a store to give.
+const databaseLimits = rateLimits.createDatabaseLimits(() => {
+  throw invalidOption('store', 'no database is configured');
 });
-module.exports.MemoryStore = MemoryStore;
-module.exports.ipKeyGenerator = ipKeyGenerator;
+
+module.exports.rateLimit = rateLimits.createRateLimit(databaseLimits);
+module.exports.createRateLimiter = rateLimits.createRateLimiterFactory(databaseLimits);
+module.exports.MemoryStore = rateLimits.MemoryStore;
+module.exports.ipKeyGenerator = rateLimits.ipKeyGenerator;

@@ -5,7 +5,7 @@
 
 const guard = require('./index');
 
-const { MemoryStore, ipKeyGenerator } = guard;
+const { MemoryStore, ipKeyGenerator, createRateLimiter } = guard;
 const rateLimit = (options) => guard.rateLimit(options);
 
 const SECOND = 1000;
@@ -18,9 +18,9 @@ module.exports = Object.assign(rateLimit, {
   rateLimit,
   MemoryStore,
   ipKeyGenerator,
+  createRateLimiter,
   SECOND,
   MINUTE,
   HOUR,
   DAY,
 });
-Object.defineProperty(module.exports, '__esModule', { value: true });

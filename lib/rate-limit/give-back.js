@@ -24,7 +24,8 @@ function watch(options, response) {
  */
 function giveBack(options, call, decrement) {
   const { request, response, endings } = call;
-  const log = (what) => (error) => options.logger.error(error, `express-rate-limit: error ${what}.`);
+  const log = (what) => (error) =>
+    options.logger.error(error, `express-rate-limit: error ${what}.`);
   let given = false;
   const once = async () => {
     if (given) return;

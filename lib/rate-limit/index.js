@@ -2,7 +2,9 @@
 
 // rateLimit(): express-rate-limit's middleware, and more algorithms and stores behind it.
 
+const { createDatabaseLimits } = require('./database-limits');
 const { ipKeyGenerator } = require('./ip-key');
+const { createRateLimiterFactory } = require('./limiter');
 const { MemoryStore } = require('./memory-store');
 const { createMiddleware } = require('./middleware');
 const { parseOptions } = require('./options');
@@ -64,4 +66,10 @@ function noGetKey() {
   throw new Error('The current store does not support the get/getKey method');
 }
 
-module.exports = { createRateLimit, MemoryStore, ipKeyGenerator };
+module.exports = {
+  createRateLimit,
+  createRateLimiterFactory,
+  createDatabaseLimits,
+  MemoryStore,
+  ipKeyGenerator,
+};

@@ -35,7 +35,10 @@ function parse(ip) {
   const lastColon = text.lastIndexOf(':');
   const dotted = text.includes('.', lastColon);
   if (dotted) {
-    const [a, b, c, d] = text.slice(lastColon + 1).split('.').map(Number);
+    const [a, b, c, d] = text
+      .slice(lastColon + 1)
+      .split('.')
+      .map(Number);
     const [high, low] = [(a << 8) | b, (c << 8) | d].map((group) => group.toString(16));
     text = `${text.slice(0, lastColon + 1)}${high}:${low}`;
   }

@@ -44,11 +44,15 @@ class MemoryLimits {
     this.localKeys = true;
   }
 
-  /** @returns {Decision} */
-  take(key, limit, points) {
+  /**
+   * @param {boolean} [waits] whoever asks waits for a turn: being told to is no refusal
+   * @returns {Decision}
+   */
+  take(key, limit, points, waits = false) {
     const now = Date.now();
     this.#numbers[numbers.LIMIT] = limit;
     this.#numbers[numbers.POINTS] = points;
+    this.#numbers[numbers.WAITS] = waits ? 1 : 0;
     const allowed = this.#limits.take(textOf(key), now, kindOf(key));
     if (this.#numbers[numbers.OVERFLOWING] !== 0) this.#overflow.tell(now);
     return this.#decision(allowed, now);

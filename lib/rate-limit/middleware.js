@@ -240,17 +240,20 @@ function createMiddleware(options, used, validations, decides) {
   }
 
   return function limiter(request, response, next) {
+    let outcome;
     try {
       const call = new Call(request, response, next);
       if (givesBack) call.endings = watch(options, response);
-      const pendingStep = step(options.skip(request, response), afterSkip, call);
-      if (!isThenable(pendingStep)) return DONE;
-      return Promise.resolve(pendingStep).then(() => undefined, next).then(() => undefined);
+      outcome = step(options.skip(request, response), afterSkip, call);
     } catch (error) {
-      next(error);
-      return DONE;
+      outcome = Promise.reject(error);
     }
+    if (!isThenable(outcome)) return DONE;
+    // Twice, because next() itself may throw; what it throws goes to next(), too.
+    return Promise.resolve(outcome).then(nothing, next).then(nothing, next);
   };
 }
+
+function nothing() {}
 
 module.exports = { createMiddleware };

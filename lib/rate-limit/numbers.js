@@ -12,6 +12,7 @@ module.exports = {
   RETRY_AFTER: 5, // milliseconds
   OVERFLOWING: 6, // 1 while new keys share one count because there is no room
   HIT_AT: 7, // in: when the hit that is given back was made
+  WAITS: 8, // in: 1 when whoever asks waits for a turn, so that no refusal is counted
 
-  create: () => new Float64Array(8),
+  create: () => new Float64Array(9),
 };

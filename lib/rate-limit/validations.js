@@ -122,7 +122,10 @@ const CHECKS = {
 
   limit(limit) {
     if (limit === 0) {
-      problem('WRN_ERL_MAX_ZERO', 'A limit of 0 blocks every request; before version 7 it let all pass.');
+      problem(
+        'WRN_ERL_MAX_ZERO',
+        'A limit of 0 blocks every request; before version 7 it let all pass.',
+      );
     }
   },
 
@@ -252,7 +255,8 @@ class Validations {
       typeof validate === 'boolean' ? { default: validate } : { default: true, ...validate };
     /** Which have still to run, so that a request asks with one property read. */
     this.pending = {};
-    for (const name of NAMES) this.pending[name] = Boolean(this.enabled[name] ?? this.enabled.default);
+    for (const name of NAMES)
+      this.pending[name] = Boolean(this.enabled[name] ?? this.enabled.default);
     this.logger = logger;
   }
 

@@ -35,7 +35,8 @@ const RESET_AT: usize = 4;
 const RETRY_AFTER: usize = 5;
 const OVERFLOWING: usize = 6;
 const HIT_AT: usize = 7;
-const NUMBERS: usize = 8;
+const WAITS: usize = 8;
+const NUMBERS: usize = 9;
 
 impl Numbers {
     fn of(numbers: Float64Array) -> Result<Self> {
@@ -241,6 +242,7 @@ pub fn create_limits<'env>(
                 window: after(0, self.options.window_ms),
                 burst: self.options.burst.unwrap_or(limit),
                 block: after(0, self.options.block_ms),
+                waits: self.numbers.get(WAITS) != 0.0,
             }
         }
 

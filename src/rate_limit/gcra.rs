@@ -165,7 +165,7 @@ impl Algorithm for Gcra {
         let allowed = pace.as_ref().is_some_and(|pace| conforms(pace, &due, nanos(now), points));
         if allowed {
             state.refused = 0;
-        } else {
+        } else if !rule.waits {
             if let Some(pace) = pace.filter(|_| rule.block > 0 && state.refused == 0) {
                 let blocked_until = nanos(now.saturating_add(rule.block.min(CENTURY_MS)));
                 due.set(due.get().max(blocked_until + pace.tolerance()));

@@ -27,15 +27,7 @@ pub trait Limits {
     /// What a hit of one point would get; changes nothing.
     fn peek(&mut self, rule: &Rule, kind: u32, key: &[u16], wall: i64) -> Decision;
     /// Gives points back of a hit that was admitted at `hit_at`.
-    fn refund(
-        &mut self,
-        rule: &Rule,
-        kind: u32,
-        key: &[u16],
-        wall: i64,
-        hit_at: i64,
-        points: u32,
-    );
+    fn refund(&mut self, rule: &Rule, kind: u32, key: &[u16], wall: i64, hit_at: i64, points: u32);
     /// Forgets a key.
     fn reset(&mut self, kind: u32, key: &[u16]);
     /// Forgets all keys.
@@ -109,15 +101,7 @@ impl<A: Algorithm> Limits for Limiter<A> {
         self.to_wall(decision)
     }
 
-    fn refund(
-        &mut self,
-        rule: &Rule,
-        kind: u32,
-        key: &[u16],
-        wall: i64,
-        hit_at: i64,
-        points: u32,
-    ) {
+    fn refund(&mut self, rule: &Rule, kind: u32, key: &[u16], wall: i64, hit_at: i64, points: u32) {
         let now = self.clock.at(wall);
         let at = self.clock.of_wall(hit_at);
         if let Some(place) = self.find(kind, key) {

@@ -36,6 +36,8 @@ pub struct Rule {
     pub burst: u32,
     /// How long a key stays refused once it was refused; zero for no longer than it must.
     pub block: i64,
+    /// Whoever asks waits for its turn: being told to wait is no refusal and leaves no trace.
+    pub waits: bool,
 }
 
 /// The answer to a hit, or to the question what a hit of one point would get.

@@ -152,7 +152,7 @@ where
 }
 
 fn rule(limit: u32, window: i64) -> Rule {
-    Rule { limit, window, burst: limit, block: 0 }
+    Rule { limit, window, burst: limit, block: 0, waits: false }
 }
 
 proptest! {
@@ -191,7 +191,7 @@ proptest! {
     fn gcra_is_a_bucket_that_fills_evenly(
         limit in 1u32..20, window in 1i64..3_000, burst in 4u32..10, hits in hits(4),
     ) {
-        let rule = Rule { limit, window, burst, block: 0 };
+        let rule = Rule { limit, window, burst, block: 0, waits: false };
         let mut bucket = Bucket::full(&rule);
         let ledger = compare::<Gcra>(&rule, &hits, |_, now, points| bucket.take(now, points))?;
         for span in [1, window / 2, window, 3 * window] {
@@ -256,10 +256,30 @@ proptest! {
             }
             Ok(())
         }
-        let rule = Rule { limit, window, burst: limit, block };
+        let rule = Rule { limit, window, burst: limit, block, waits: false };
         check::<FixedWindow>(&rule, &gaps)?;
         check::<SlidingWindow>(&rule, &gaps)?;
         check::<Gcra>(&rule, &gaps)?;
+    }
+
+    /// Who waits for a turn is not refused: asking again and again changes nothing.
+    #[test]
+    fn waiting_leaves_no_trace(limit in 1u32..6, block in 0i64..300, asks in 1usize..9) {
+        fn check<A: Algorithm>(rule: &Rule, asks: usize) -> Result<(), TestCaseError> {
+            let waits = Rule { waits: true, ..*rule };
+            let mut state = A::State::default();
+            while A::take(&waits, &mut state, 500, 1).allowed {}
+            let told = A::peek(rule, &state, 500);
+            for _ in 0..asks {
+                prop_assert_eq!(A::take(&waits, &mut state, 500, 1), told);
+            }
+            prop_assert!(A::take(&waits, &mut state, told.reset_at, 1).allowed);
+            Ok(())
+        }
+        let rule = Rule { limit, window: 100, burst: limit, block, waits: false };
+        check::<FixedWindow>(&rule, asks)?;
+        check::<SlidingWindow>(&rule, asks)?;
+        check::<Gcra>(&rule, asks)?;
     }
 
     /// With no memory left for moments the log is stricter, and never over the limit.

@@ -128,7 +128,7 @@ impl Algorithm for SlidingWindow {
             log.points = taken as u32;
             log.refused = 0;
             log.blocked_until = None;
-        } else {
+        } else if !rule.waits {
             if rule.block > 0 && log.refused == 0 {
                 log.blocked_until = Some(now.saturating_add(rule.block));
             }

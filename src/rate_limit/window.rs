@@ -54,7 +54,7 @@ impl Algorithm for FixedWindow {
         if allowed {
             state.taken = taken as u32;
             state.refused = 0;
-        } else {
+        } else if !rule.waits {
             if rule.block > 0 && state.refused == 0 {
                 state.taken = state.taken.max(rule.limit);
                 let blocked_until = now.saturating_add(rule.block);
