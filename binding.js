@@ -835,6 +835,8 @@ function __napiStampBindingTarget(exportsObject, target) {
 // linked import resolves to `undefined`.
 module.exports.__napiBindingTarget = __napiStampBindingTarget(nativeBinding, __napiLoadedBindingTarget)
 module.exports = nativeBinding
+module.exports.NativeClaim = nativeBinding.NativeClaim
+module.exports.NativeGuard = nativeBinding.NativeGuard
 module.exports.createHitCounter = nativeBinding.createHitCounter
 module.exports.createLimits = nativeBinding.createLimits
 module.exports.nativeVersion = nativeBinding.nativeVersion

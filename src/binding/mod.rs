@@ -2,6 +2,9 @@
 //!
 //! The only place that names napi. One file a capability.
 
+mod claim;
+mod event;
+mod guard;
 mod outcome;
 mod rate_limit;
 

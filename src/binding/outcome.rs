@@ -4,8 +4,9 @@
 //! to either its value or an `Error` object; `lib/errors.js` turns the latter into a
 //! `GuardError` of JavaScript's own making and throws it.
 
-use napi::bindgen_prelude::{Object, ToNapiValue};
+use napi::bindgen_prelude::{BigInt, Object, ToNapiValue};
 use napi::{Env, sys};
+use napi_derive::napi;
 
 use crate::error::{Error, OwnerInfo, Result};
 
@@ -39,7 +40,7 @@ pub fn error_object<'env>(env: &'env Env, error: &Error) -> napi::Result<Object<
         Error::AgentInUse { agent_id, owner, retry_after } => {
             object.set("agentId", agent_id)?;
             object.set("retryAfterMs", retry_after.as_millis() as f64)?;
-            object.set("owner", owner_object(env, owner)?)?;
+            object.set("owner", OwnerObject::from(owner.as_ref()))?;
         }
         Error::ClaimLost { agent_id, reason, .. } => {
             object.set("agentId", agent_id)?;
@@ -56,12 +57,31 @@ pub fn error_object<'env>(env: &'env Env, error: &Error) -> napi::Result<Object<
 }
 
 /// An owner as users see it; `lib/` makes a `Date` of `lastHeartbeat`.
-pub fn owner_object<'env>(env: &'env Env, owner: &OwnerInfo) -> napi::Result<Object<'env>> {
-    let mut object = Object::new(env)?;
-    object.set("instanceId", &owner.instance_id)?;
-    object.set("hostname", &owner.hostname)?;
-    object.set("pid", owner.pid)?;
-    object.set("lastHeartbeat", owner.last_heartbeat_ms as f64)?;
-    object.set("heartbeatAgeMs", owner.heartbeat_age.as_millis() as f64)?;
-    Ok(object)
+#[napi(object, object_from_js = false)]
+pub struct OwnerObject {
+    /// Public name of the owning instance.
+    pub instance_id: String,
+    /// Host name it reported.
+    pub hostname: String,
+    /// Process id on that host.
+    pub pid: i32,
+    /// Unix milliseconds of its last beat.
+    pub last_heartbeat: f64,
+    /// Age of that beat.
+    pub heartbeat_age_ms: f64,
+    /// Fencing token of its term.
+    pub fencing_token: BigInt,
+}
+
+impl From<&OwnerInfo> for OwnerObject {
+    fn from(owner: &OwnerInfo) -> Self {
+        Self {
+            instance_id: owner.instance_id.clone(),
+            hostname: owner.hostname.clone(),
+            pid: owner.pid,
+            last_heartbeat: owner.last_heartbeat_ms as f64,
+            heartbeat_age_ms: owner.heartbeat_age.as_millis() as f64,
+            fencing_token: BigInt::from(owner.token),
+        }
+    }
 }

@@ -1,0 +1,43 @@
+'use strict';
+
+// The guard behind the module's own functions: made on first use, once.
+
+const { GuardError } = require('./errors');
+const { Guard } = require('./guard');
+const { resolveOptions } = require('./options');
+
+let configured; // options given to configure()
+let guard;
+
+/** Sets the options of the default guard; before its first use only. */
+function configure(options) {
+  if (guard || configured) {
+    throw new GuardError(
+      'ERR_ALREADY_CONFIGURED',
+      'the default guard is configured or in use already; createGuard(options) makes another',
+    );
+  }
+  resolveOptions(options); // refuses here what could not be used later
+  configured = { ...options };
+}
+
+function defaultGuard() {
+  guard ??= new Guard(configured);
+  return guard;
+}
+
+/** A function of the module that calls the method of that name on the default guard. */
+function onDefaultGuard(method) {
+  return named(method, (...args) => defaultGuard()[method](...args));
+}
+
+/** The same for a method that returns a promise: bad configuration rejects it as well. */
+function asyncOnDefaultGuard(method) {
+  return named(method, async (...args) => defaultGuard()[method](...args));
+}
+
+function named(name, fn) {
+  return Object.defineProperty(fn, 'name', { value: name });
+}
+
+module.exports = { configure, defaultGuard, onDefaultGuard, asyncOnDefaultGuard };

@@ -1,0 +1,303 @@
+'use strict';
+
+// A guard: one instance's ownership of agents, and the calls users make.
+
+const { EventEmitter } = require('node:events');
+
+const {
+  checkFunction,
+  checkId,
+  checkMs,
+  checkObject,
+  checkOptionalBoolean,
+  checkOptionalFunction,
+  checkOptionalId,
+  invalidArgument,
+} = require('./arguments');
+const { Claim } = require('./claim');
+const { GuardError, settle, unwrap } = require('./errors');
+const { Heartbeat } = require('./heartbeat');
+const native = require('./native');
+const { resolveOptions } = require('./options');
+
+const SESSION_DATES = ['lastConnected', 'updatedAt'];
+
+class Guard extends EventEmitter {
+  #native;
+  #options;
+  #claims = new Map(); // serial of the native claim -> Claim
+  #listeners = new Set(); // of watchOwnership
+  #heartbeat;
+  #shutdown;
+
+  constructor(options) {
+    super();
+    const resolved = resolveOptions(options);
+    this.#options = resolved;
+    this.#native = unwrap(
+      native.NativeGuard.create(
+        {
+          databaseUrl: resolved.databaseUrl,
+          instanceId: resolved.instanceId,
+          hostname: resolved.instanceHostname,
+          pid: process.pid,
+          leaseTtlMs: resolved.leaseTtlMs,
+          keepWhenStoreLost: resolved.onStoreLost === 'keep',
+          maxConnections: resolved.maxConnections,
+        },
+        (event) => this.#happened(event),
+      ),
+    );
+  }
+
+  /** This instance's public name. */
+  get instanceId() {
+    return this.#options.instanceId;
+  }
+
+  async migrate() {
+    this.#checkOpen();
+    const migrated = await settle(this.#native.migrate());
+    for (const { agentId, rows } of migrated.duplicates) {
+      this.#options.logger.warn(
+        `[BAILEYS] agent ${agentId} has ${rows} rows in whatsapp_sessions; the newest one is used`,
+      );
+    }
+    return migrated;
+  }
+
+  async rollback() {
+    this.#checkOpen();
+    return settle(this.#native.rollback());
+  }
+
+  async claimInstance(agentId, options) {
+    const { userId, waitMs = 0 } = checkObject(options, 'options');
+    checkId(agentId, 'agentId');
+    checkMs(waitMs, 'waitMs');
+    const user = checkOptionalId(userId, 'userId');
+    this.#checkOpen();
+    return this.#take(await settle(this.#native.claim(agentId, user, waitMs)));
+  }
+
+  async claimInstances(agentIds, options) {
+    const { userId } = checkObject(options, 'options');
+    if (!Array.isArray(agentIds)) throw invalidArgument('agentIds', 'must be an array of strings');
+    agentIds.forEach((agentId, index) => checkId(agentId, `agentIds[${index}]`));
+    const user = checkOptionalId(userId, 'userId');
+    this.#checkOpen();
+    const answer = await settle(this.#native.claimMany(agentIds, user));
+    const claims = answer.claims.map((claim) => this.#take(claim));
+    const inUse = answer.inUse.map(({ agentId, owner }) => ({ agentId, owner: withDate(owner) }));
+    return { claims, inUse };
+  }
+
+  startHeartbeat(options) {
+    const {
+      intervalMs = 60_000,
+      maxEventLoopStallMs = this.#options.leaseTtlMs,
+      onLost,
+      onError,
+    } = checkObject(options, 'options');
+    checkMs(intervalMs, 'intervalMs', { min: 10 });
+    checkMs(maxEventLoopStallMs, 'maxEventLoopStallMs', { min: 10 });
+    const checked = {
+      intervalMs,
+      maxEventLoopStallMs,
+      onLost: checkOptionalFunction(onLost, 'onLost'),
+      onError: checkOptionalFunction(onError, 'onError'),
+    };
+    this.#checkOpen();
+    if (this.#heartbeat) {
+      // Called with nothing, it asks for the one that runs, whatever that was started with.
+      const same = Object.keys(checked).every(
+        (name) => options?.[name] === undefined || checked[name] === this.#heartbeat.options[name],
+      );
+      if (same) return this.#heartbeat;
+      throw new GuardError(
+        'ERR_ALREADY_CONFIGURED',
+        'a heartbeat with other options is running; stop() it first',
+      );
+    }
+    unwrap(this.#native.startHeartbeat(intervalMs, maxEventLoopStallMs));
+    this.#heartbeat = new Heartbeat(this.#native, checked, () => (this.#heartbeat = undefined));
+    return this.#heartbeat;
+  }
+
+  async getOwner(agentId) {
+    checkId(agentId, 'agentId');
+    this.#checkOpen();
+    const owner = await settle(this.#native.owner(agentId));
+    return owner ? withDate(owner) : null;
+  }
+
+  async listSessions(options) {
+    const { active, mine } = checkObject(options, 'options');
+    checkOptionalBoolean(active, 'active');
+    checkOptionalBoolean(mine, 'mine');
+    this.#checkOpen();
+    const sessions = await settle(this.#native.sessions(active, mine));
+    return sessions.map((session) => {
+      for (const name of SESSION_DATES) {
+        session[name] = session[name] === undefined ? null : new Date(session[name]);
+      }
+      session.owner = session.owner ? withDate(session.owner) : null;
+      return session;
+    });
+  }
+
+  /**
+   * Calls `listener({ agentIds, reason, instanceId })` when agents become free anywhere.
+   * The function it returns stops that; its `ready` promise resolves when nothing can be missed.
+   */
+  watchOwnership(listener) {
+    checkFunction(listener, 'listener');
+    this.#checkOpen();
+    const entry = { listener };
+    this.#listeners.add(entry);
+    const stop = () => void this.#listeners.delete(entry);
+    stop.ready = settle(this.#native.watchFreed());
+    stop.ready.catch((error) => this.#trouble('cannot watch ownership', error));
+    return stop;
+  }
+
+  shutdown(options) {
+    this.#shutdown ??= this.#end(options);
+    return this.#shutdown;
+  }
+
+  async #end(options) {
+    const { timeoutMs = 10_000, beforeRelease } = checkObject(options, 'options');
+    checkMs(timeoutMs, 'timeoutMs');
+    checkOptionalFunction(beforeRelease, 'beforeRelease');
+    // The heart goes on beating until the sockets are closed: nobody may take over before.
+    const claims = [...this.#claims.values()];
+    if (beforeRelease) {
+      const closing = Promise.all(
+        claims.map(async (claim) => {
+          try {
+            await beforeRelease(claim);
+          } catch (error) {
+            this.#trouble(`beforeRelease of agent ${claim.agentId} failed`, error);
+          }
+        }),
+      );
+      await withTimeout(closing, timeoutMs);
+    }
+    this.#heartbeat?.stop();
+    const told = await this.#native.shutdown(timeoutMs);
+    for (const claim of claims) claim.end('released');
+    this.#listeners.clear();
+    if (!told) {
+      this.#options.logger.warn(
+        '[BAILEYS] the database could not be told of the shutdown; other instances take over ' +
+          'after the time to live',
+      );
+    }
+  }
+
+  #checkOpen() {
+    if (this.#shutdown) {
+      throw new GuardError(
+        'ERR_SHUT_DOWN',
+        'this guard has been shut down; create a new one to go on',
+      );
+    }
+  }
+
+  /** The Claim of a native claim: the same one for the same claim. */
+  #take(nativeClaim) {
+    const known = this.#claims.get(nativeClaim.serial);
+    if (known) return known;
+    const claim = new Claim(nativeClaim, {
+      instanceId: this.#options.instanceId,
+      hostname: this.#options.instanceHostname,
+      onEnd: (ended, error) => this.#ended(nativeClaim.serial, ended, error),
+    });
+    this.#claims.set(nativeClaim.serial, claim);
+    const { instanceHostname, instanceId, logger } = this.#options;
+    logger.info(`[BAILEYS] ✅ Instance claim registered: ${instanceHostname} (${instanceId})`);
+    void claim.held; // a loss told while the claim was on its way here found nobody to tell
+    return claim;
+  }
+
+  #ended(serial, claim, error) {
+    this.#claims.delete(serial);
+    if (error.reason === 'released') return;
+    this.#options.logger.warn(`[BAILEYS] ${error.message}`);
+    this.#call(this.#heartbeat?.options.onLost, claim, error);
+    this.emit('claimLost', { agentId: claim.agentId, claim, error });
+  }
+
+  /** Something the native side tells without being asked. */
+  #happened(event) {
+    const { logger } = this.#options;
+    switch (event.kind) {
+      case 'ping':
+        this.#native.pong();
+        break;
+      case 'lost':
+        this.#claims.get(event.serial)?.end(event.reason);
+        break;
+      case 'beatFailed': {
+        const error = new GuardError(event.code, event.message);
+        // The first failure is worth a line; the rest of an outage is told by onError.
+        if (event.count === 1) logger.warn(`[BAILEYS] heartbeat failed: ${error.message}`);
+        this.#call(this.#heartbeat?.options.onError, error);
+        this.emit('heartbeatFailing', { error, consecutive: event.count });
+        break;
+      }
+      case 'beatRecovered':
+        logger.info(`[BAILEYS] heartbeat works again after ${event.count} failures`);
+        this.emit('heartbeatRecovered', { failures: event.count });
+        break;
+      case 'freed': {
+        const { agentIds, reason, instanceId } = event;
+        for (const { listener } of [...this.#listeners]) {
+          this.#call(listener, { agentIds: [...agentIds], reason, instanceId });
+        }
+        break;
+      }
+      case 'buried': {
+        const { instanceId, proven } = event;
+        const why = proven ? 'its process is gone' : 'it was silent for its time to live';
+        logger.info(`[BAILEYS] instance ${instanceId} is dead (${why}); its agents are free`);
+        this.emit('instanceDead', { instanceId, proven });
+        break;
+      }
+      case 'trouble':
+        this.#trouble('in the background', new GuardError(event.code, event.message));
+        break;
+    }
+  }
+
+  /** Calls a user's function; what it throws or rejects with is logged and stops nothing. */
+  #call(callback, ...args) {
+    if (!callback) return;
+    const failed = (error) => this.#trouble(`a listener (${callback.name || 'anonymous'}) failed`, error);
+    try {
+      Promise.resolve(callback(...args)).catch(failed);
+    } catch (error) {
+      failed(error);
+    }
+  }
+
+  #trouble(what, error) {
+    this.#options.logger.warn(`[BAILEYS] ${what}: ${error?.message ?? error}`);
+    this.emit('trouble', { what, error });
+  }
+}
+
+function withDate(owner) {
+  return { ...owner, lastHeartbeat: new Date(owner.lastHeartbeat) };
+}
+
+/** Waits for `promise`, but not for longer than `ms`. */
+async function withTimeout(promise, ms) {
+  let timer;
+  const late = new Promise((resolve) => (timer = setTimeout(resolve, ms)));
+  await Promise.race([promise, late]);
+  clearTimeout(timer);
+}
+
+module.exports = { Guard };

@@ -1,0 +1,98 @@
+//! A claim as JavaScript holds it.
+
+use std::sync::Arc;
+
+use napi::bindgen_prelude::{BigInt, Either, Null};
+use napi_derive::napi;
+
+use super::outcome::Outcome;
+use crate::ownership::{Claim, Ownership};
+use crate::store::SessionUpdate;
+
+/// Fields of `claim.update`; `null` clears a column, `undefined` leaves it alone.
+#[napi(object)]
+pub struct SessionFields {
+    /// One of the host's states.
+    pub status: Option<String>,
+    /// Digits.
+    pub phone_number: Option<Either<String, Null>>,
+    /// The QR string.
+    pub qr_code: Option<Either<String, Null>>,
+    /// Whether the session should run.
+    pub is_active: Option<bool>,
+    /// Unix milliseconds.
+    pub last_connected: Option<Either<f64, Null>>,
+}
+
+/// One agent held under one fencing token.
+#[napi]
+pub struct NativeClaim {
+    pub(super) claim: Arc<Claim>,
+    pub(super) ownership: Arc<Ownership>,
+}
+
+impl NativeClaim {
+    pub(super) fn new(claim: Arc<Claim>, ownership: Arc<Ownership>) -> Self {
+        Self { claim, ownership }
+    }
+}
+
+#[napi]
+impl NativeClaim {
+    /// Tells two claims of one agent apart.
+    #[napi(getter)]
+    pub fn serial(&self) -> f64 {
+        self.claim.serial as f64
+    }
+
+    /// The agent, in the form the database gives it back.
+    #[napi(getter)]
+    pub fn agent_id(&self) -> &str {
+        &self.claim.agent_id
+    }
+
+    /// The fencing token now.
+    #[napi(getter)]
+    pub fn token(&self) -> BigInt {
+        super::guard::token(self.claim.token())
+    }
+
+    /// Whether it is held at this moment, by the clock and not by what was last told.
+    #[napi(catch_unwind)]
+    pub fn holds(&self) -> bool {
+        self.ownership.holds(&self.claim)
+    }
+
+    /// Why it ended, or nothing while it is held.
+    #[napi(catch_unwind)]
+    pub fn ended(&self) -> Option<&'static str> {
+        self.ownership.holds(&self.claim);
+        self.claim.ended().map(|reason| reason.as_str())
+    }
+
+    /// Writes the session row under the fence.
+    #[napi(ts_return_type = "Promise<void | Error>")]
+    pub async fn update(&self, fields: SessionFields) -> Outcome<()> {
+        let update = SessionUpdate {
+            status: fields.status,
+            phone_number: fields.phone_number.map(nullable),
+            qr_code: fields.qr_code.map(nullable),
+            is_active: fields.is_active,
+            last_connected_ms: fields.last_connected.map(|at| nullable(at).map(|ms| ms as i64)),
+        };
+        self.ownership.update(&self.claim, &update).await.into()
+    }
+
+    /// Gives the agent back.
+    #[napi(ts_return_type = "Promise<void | Error>")]
+    pub async fn release(&self, deactivate: bool) -> Outcome<()> {
+        self.ownership.release(&self.claim, deactivate).await.into()
+    }
+}
+
+fn nullable<T>(value: Either<T, Null>) -> Option<T> {
+    match value {
+        Either::A(value) => Some(value),
+        Either::B(_) => None,
+    }
+}

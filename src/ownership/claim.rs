@@ -1,0 +1,130 @@
+//! One agent held under one fencing token.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use crate::clock::Tick;
+use crate::error::{Error, LossReason, Result};
+use crate::store::{Fence, Registration};
+
+use super::neighbours::Proof;
+use super::trust::TrustWindow;
+
+/// One incarnation of this instance: from its registration to its death.
+#[derive(Debug)]
+pub struct Term {
+    /// As it stands in the database.
+    pub registration: Registration,
+    /// Until when it may act.
+    pub trust: TrustWindow,
+    /// Set when the database, or this process itself, ended it.
+    pub dead: AtomicBool,
+    /// The lock that tells the neighbours; dropped with the term.
+    proof: Mutex<Option<Proof>>,
+}
+
+impl Term {
+    pub(super) fn new(
+        registration: Registration,
+        trust: TrustWindow,
+        proof: Option<Proof>,
+    ) -> Self {
+        Self { registration, trust, dead: AtomicBool::new(false), proof: Mutex::new(proof) }
+    }
+
+    /// Stops proving life to the neighbours. With `remove` the file goes too: nobody needs to
+    /// look for an incarnation that the database knows to be dead.
+    pub(super) fn withdraw_proof(&self, remove: bool) {
+        let proof = self.proof.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let (Some(proof), true) = (proof, remove) {
+            proof.remove();
+        }
+    }
+
+    /// The random id that the fence compares.
+    pub fn incarnation(&self) -> &str {
+        &self.registration.incarnation
+    }
+
+    /// Whether this incarnation may act at `now`.
+    pub fn trusted(&self, now: Tick) -> bool {
+        !self.dead.load(Ordering::SeqCst) && self.trust.holds(now)
+    }
+}
+
+/// A claim, shared by the ledger and by whoever was given it.
+///
+/// Its fence changes in one case only: a guard with `onStoreLost: 'keep'` that was buried during
+/// an outage and got the agent again, as the same claim, under a newer token.
+#[derive(Debug)]
+pub struct Claim {
+    /// Tells two claims of one agent apart.
+    pub serial: u64,
+    /// The agent, canonical.
+    pub agent_id: String,
+    holding: Mutex<(Fence, Arc<Term>)>,
+    ended: OnceLock<LossReason>,
+    /// A session row has shown this claim, so that its absence means that it was deleted.
+    pub(super) shown: AtomicBool,
+}
+
+impl Claim {
+    pub(super) fn new(serials: &AtomicU64, agent_id: String, token: i64, term: Arc<Term>) -> Self {
+        let fence =
+            Fence { incarnation: term.incarnation().to_owned(), agent_id: agent_id.clone(), token };
+        Self {
+            serial: serials.fetch_add(1, Ordering::SeqCst),
+            agent_id,
+            holding: Mutex::new((fence, term)),
+            ended: OnceLock::new(),
+            shown: AtomicBool::new(false),
+        }
+    }
+
+    /// What the database compares at every write.
+    pub fn fence(&self) -> Fence {
+        self.lock().0.clone()
+    }
+
+    /// The fencing token now.
+    pub fn token(&self) -> i64 {
+        self.lock().0.token
+    }
+
+    /// The incarnation it is held by.
+    pub fn term(&self) -> Arc<Term> {
+        self.lock().1.clone()
+    }
+
+    /// Why it ended, if it did.
+    pub fn ended(&self) -> Option<LossReason> {
+        self.ended.get().copied()
+    }
+
+    /// Ends it; false when it had ended before.
+    pub(super) fn end(&self, reason: LossReason) -> bool {
+        self.ended.set(reason).is_ok()
+    }
+
+    /// Goes on under a newer token of a newer incarnation.
+    pub(super) fn renewed_as(&self, token: i64, term: Arc<Term>) {
+        let mut holding = self.lock();
+        holding.0.token = token;
+        holding.0.incarnation = term.incarnation().to_owned();
+        holding.1 = term;
+    }
+
+    /// The error of every fenced call after the end.
+    pub fn lost(&self, reason: LossReason) -> Error {
+        Error::ClaimLost { agent_id: self.agent_id.clone(), token: self.token(), reason }
+    }
+
+    /// Fails when it has ended.
+    pub fn alive(&self) -> Result<()> {
+        self.ended().map_or(Ok(()), |reason| Err(self.lost(reason)))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, (Fence, Arc<Term>)> {
+        self.holding.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
