@@ -68,21 +68,21 @@ export interface ClaimManyAnswer {
 /** Hits by key in a window: what a `MemoryStore` counts with. */
 export declare function createHitCounter(numbers: Float64Array, maxKeys: number): {
   increment(key: string, now: number, kind: number): number
-  decrement(key: string, now: number, kind: number): void
+  decrement(key: string, now: number, kind: number): number
   get(key: string, now: number, kind: number): number
-  reset(key: string, now: number, kind: number): void
-  setWindow(windowMs: number): void
-  clear(): void
+  reset(key: string, now: number, kind: number): number
+  setWindow(windowMs: number): number
+  clear(): number
   size(): number
 }
 
 /** Decisions about keys under an algorithm. */
 export declare function createLimits(numbers: Float64Array, options: LimitsOptions): {
-  take(key: string, now: number, kind: number): boolean
-  peek(key: string, now: number, kind: number): boolean
-  refund(key: string, now: number, kind: number): void
-  reset(key: string, now: number, kind: number): void
-  clear(): void
+  take(key: string, now: number, kind: number): number
+  peek(key: string, now: number, kind: number): number
+  refund(key: string, now: number, kind: number): number
+  reset(key: string, now: number, kind: number): number
+  clear(): number
   size(): number
 }
 

@@ -23,6 +23,19 @@ function httpDate(now) {
   return dateText;
 }
 
+// The same for the second of a reset: it comes again for all hits of a window.
+let resetAtSecond = NaN;
+let resetAtText = '';
+
+function epochSeconds(time) {
+  const second = Math.ceil(time / 1000);
+  if (second !== resetAtSecond) {
+    resetAtSecond = second;
+    resetAtText = second.toString();
+  }
+  return resetAtText;
+}
+
 // Hashing a key takes longer still. The keys that come are mostly those that came before.
 const MAX_PARTITION_KEYS = 1000;
 const partitionKeys = new Map();
@@ -43,7 +56,7 @@ function setLegacyHeaders(response, info, now) {
   response.setHeader('X-RateLimit-Remaining', info.remaining.toString());
   if (info.resetTime instanceof Date) {
     response.setHeader('Date', httpDate(now));
-    response.setHeader('X-RateLimit-Reset', Math.ceil(info.resetTime.getTime() / 1000).toString());
+    response.setHeader('X-RateLimit-Reset', epochSeconds(info.resetTime.getTime()));
   }
 }
 

@@ -53,7 +53,7 @@ class MemoryLimits {
     this.#numbers[numbers.LIMIT] = limit;
     this.#numbers[numbers.POINTS] = points;
     this.#numbers[numbers.WAITS] = waits ? 1 : 0;
-    const allowed = this.#limits.take(textOf(key), now, kindOf(key));
+    const allowed = this.#limits.take(textOf(key), now, kindOf(key)) === 1;
     if (this.#numbers[numbers.OVERFLOWING] !== 0) this.#overflow.tell(now);
     return this.#decision(allowed, now);
   }
@@ -62,7 +62,7 @@ class MemoryLimits {
   peek(key, limit) {
     const now = Date.now();
     this.#numbers[numbers.LIMIT] = limit;
-    return this.#decision(this.#limits.peek(textOf(key), now, kindOf(key)), now);
+    return this.#decision(this.#limits.peek(textOf(key), now, kindOf(key)) === 1, now);
   }
 
   refund(key, limit, points, hitAt) {

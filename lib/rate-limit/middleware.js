@@ -34,7 +34,8 @@ class Call {
 }
 
 const DONE = Promise.resolve();
-const CURRENT = { configurable: false, enumerable: false, writable: false, value: 0 };
+/** A property that is not enumerable, writable or configurable; used again for each request. */
+const CURRENT = { value: 0 };
 
 /** Goes on with a value, now or when it is there, and knows what time it is then. */
 function step(value, next, call) {
@@ -52,13 +53,17 @@ function step(value, next, call) {
  * @param {boolean} decides whether the store decides with the limit, or counts without
  */
 function createMiddleware(options, used, validations, decides) {
-  const { store } = options;
+  // Read once: an object made of so many parts is slow to read from.
+  const { handler, identifier, keyGenerator, logger, passOnStoreError, retryAfter, skip } = options;
+  const { legacyHeaders, limit: limitOption, requestPropertyName, standardHeaders } = options;
+  const { store, windowMs } = options;
   const { pending } = validations;
   const givesBack = options.skipFailedRequests || options.skipSuccessfulRequests;
+  const tells = legacyHeaders || standardHeaders;
 
-  function afterSkip(skip, call) {
-    if (skip) return void call.next();
-    return step(options.keyGenerator(call.request, call.response), decides ? ask : count, call);
+  function afterSkip(skipped, call) {
+    if (skipped) return void call.next();
+    return step(keyGenerator(call.request, call.response), decides ? ask : count, call);
   }
 
   // A store that counts: increment, then look at the limit.
@@ -98,8 +103,8 @@ function createMiddleware(options, used, validations, decides) {
   }
 
   function storeFailed(error, call) {
-    if (!options.passOnStoreError) throw error;
-    options.logger.error(
+    if (!passOnStoreError) throw error;
+    logger.error(
       error,
       'express-rate-limit: error from store, allowing request without rate-limiting.',
     );
@@ -157,8 +162,9 @@ function createMiddleware(options, used, validations, decides) {
   // From here on both ways are one.
 
   function limitOf(call) {
-    const { limit } = options;
-    return typeof limit === 'function' ? limit(call.request, call.response) : limit;
+    return typeof limitOption === 'function'
+      ? limitOption(call.request, call.response)
+      : limitOption;
   }
 
   function tell(call) {
@@ -168,31 +174,30 @@ function createMiddleware(options, used, validations, decides) {
     CURRENT.value = used;
     Object.defineProperty(info, 'current', CURRENT);
     call.info = info;
-    request[options.requestPropertyName] = info;
-    if (options.legacyHeaders && !response.headersSent) {
+    request[requestPropertyName] = info;
+    if (legacyHeaders && !response.headersSent) {
       headers.setLegacyHeaders(response, info, call.now);
     }
-    if (!options.standardHeaders || response.headersSent) return finish(undefined, call);
+    if (!standardHeaders || response.headersSent) return finish(undefined, call);
     return tellStandard(call);
   }
 
   function tellStandard(call) {
     const { info, now, response, request } = call;
-    switch (options.standardHeaders) {
+    switch (standardHeaders) {
       case 'draft-6':
-        headers.setDraft6Headers(response, info, now, options.windowMs);
+        headers.setDraft6Headers(response, info, now, windowMs);
         return finish(undefined, call);
       case 'draft-7':
         if (pending.headersResetTime) validations.run('headersResetTime', info.resetTime);
-        headers.setDraft7Headers(response, info, now, options.windowMs);
+        headers.setDraft7Headers(response, info, now, windowMs);
         return finish(undefined, call);
       case 'draft-8': {
-        const { identifier } = options;
         const name = typeof identifier === 'function' ? identifier(request, response) : identifier;
         return step(name, tellDraft8, call);
       }
       default:
-        validations.run('headersDraftVersion', options.standardHeaders);
+        validations.run('headersDraftVersion', standardHeaders);
         return finish(undefined, call);
     }
   }
@@ -201,7 +206,7 @@ function createMiddleware(options, used, validations, decides) {
     const { info, now, response } = call;
     if (pending.headersResetTime) validations.run('headersResetTime', info.resetTime);
     if (!response.headersSent) {
-      headers.setDraft8Headers(response, info, now, options.windowMs, name);
+      headers.setDraft8Headers(response, info, now, windowMs, name);
     }
     return finish(undefined, call);
   }
@@ -220,8 +225,7 @@ function createMiddleware(options, used, validations, decides) {
   function finish(_, call) {
     if (givesBack) giveBack(options, call, () => (decides ? refund(call) : decrement(call)));
     if (!call.refused) return void call.next();
-    if (!options.legacyHeaders && !options.standardHeaders) return refuse(call);
-    const { retryAfter } = options;
+    if (!tells) return refuse(call);
     const seconds =
       typeof retryAfter === 'function' ? retryAfter(call.request, call.response) : retryAfter;
     return step(seconds, tellRetryAfter, call);
@@ -230,13 +234,13 @@ function createMiddleware(options, used, validations, decides) {
   function tellRetryAfter(seconds, call) {
     const { response, info, now } = call;
     if (!response.headersSent) {
-      headers.setRetryAfter(response, info, now, options.windowMs, seconds);
+      headers.setRetryAfter(response, info, now, windowMs, seconds);
     }
     return refuse(call);
   }
 
   function refuse(call) {
-    return options.handler(call.request, call.response, call.next, used);
+    return handler(call.request, call.response, call.next, used);
   }
 
   return function limiter(request, response, next) {
@@ -244,7 +248,7 @@ function createMiddleware(options, used, validations, decides) {
     try {
       const call = new Call(request, response, next);
       if (givesBack) call.endings = watch(options, response);
-      outcome = step(options.skip(request, response), afterSkip, call);
+      outcome = step(skip(request, response), afterSkip, call);
     } catch (error) {
       outcome = Promise.reject(error);
     }

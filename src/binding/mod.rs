@@ -4,6 +4,7 @@
 
 mod claim;
 mod event;
+mod fast_call;
 mod guard;
 mod outcome;
 mod rate_limit;

@@ -161,8 +161,7 @@ mod tests {
     use std::hash::RandomState;
 
     fn counter(capacity: usize, window: f64) -> Counter {
-        let secrets = [RandomState::new(), RandomState::new()];
-        let mut counter = Counter::new(capacity, Fingerprints::new(secrets));
+        let mut counter = Counter::new(capacity, Fingerprints::new(RandomState::new()));
         counter.set_window(window);
         counter
     }

@@ -2,9 +2,9 @@
 //!
 //! A key may be any JavaScript string: empty, 100,000 units long, with lone surrogates. A table
 //! that kept the text would let an attacker choose how much memory a key takes. It keeps 96 bits
-//! of a keyed hash (SipHash-1-3, twice, with secrets of the process): among ten million
-//! keys two share a fingerprint with a probability of 10⁻¹⁵, and without the secrets nobody can
-//! look for such a pair.
+//! of a keyed hash (SipHash-1-3, finished twice, as its 128-bit form is): among ten million keys
+//! two share a fingerprint with a probability of 10⁻¹⁵, and without the secret nobody can look
+//! for such a pair.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -14,33 +14,33 @@ pub type Fingerprint = [u32; 3];
 /// Turns keys into fingerprints; the same key gives the same one for as long as this lives.
 #[derive(Debug, Clone)]
 pub struct Fingerprints {
-    secrets: [RandomState; 2],
+    secret: RandomState,
 }
 
 impl Fingerprints {
-    /// Fingerprints under these secrets.
-    pub fn new(secrets: [RandomState; 2]) -> Self {
-        Self { secrets }
+    /// Fingerprints under this secret.
+    pub fn new(secret: RandomState) -> Self {
+        Self { secret }
     }
 
     /// The fingerprint of a key: UTF-16 as JavaScript has it, and `kind`, which keeps the string
     /// `'1'` apart from the number 1.
     pub fn of(&self, kind: u32, units: &[u16]) -> Fingerprint {
-        let mut hashers = self.secrets.each_ref().map(BuildHasher::build_hasher);
+        let mut hasher = self.secret.build_hasher();
         // Four units a write: a hasher is quicker with whole words.
         let (words, rest) = units.as_chunks::<4>();
         for &[a, b, c, d] in words {
-            let word = u64::from(a) | u64::from(b) << 16 | u64::from(c) << 32 | u64::from(d) << 48;
-            hashers.iter_mut().for_each(|hasher| hasher.write_u64(word));
+            let (low, high) =
+                (u32::from(a) | u32::from(b) << 16, u32::from(c) | u32::from(d) << 16);
+            hasher.write_u64(u64::from(low) | u64::from(high) << 32);
         }
-        let tail = rest.iter().fold(0u64, |tail, &unit| tail << 16 | u64::from(unit));
         // The length makes "a" and "a\0" differ, the kind what is text and what is not.
-        let end = (units.len() as u64) << 8 | u64::from(kind & 0xff);
-        let [first, second] = hashers.map(|mut hasher| {
-            hasher.write_u64(tail);
-            hasher.write_u64(end);
-            hasher.finish()
-        });
+        let tail = rest.iter().fold(0u64, |tail, &unit| tail << 16 | u64::from(unit));
+        hasher.write_u64(tail);
+        hasher.write_u64((units.len() as u64) << 8 | u64::from(kind & 0xff));
+        let first = hasher.finish();
+        hasher.write_u64(0xee);
+        let second = hasher.finish();
         [first as u32, (first >> 32) as u32, second as u32]
     }
 }
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn every_difference_in_a_key_shows() {
-        let fingerprints = Fingerprints::new([RandomState::new(), RandomState::new()]);
+        let fingerprints = Fingerprints::new(RandomState::new());
         let utf16 = |text: &str| text.encode_utf16().collect::<Vec<_>>();
         let mut keys: Vec<(u32, Vec<u16>)> =
             ["", "1", "a", "a\0", "\0a", "aaaa", "aaaa\0", "undefined"]

@@ -14,7 +14,7 @@ use super::{Algorithm, Rule};
 const KEY: &[u16] = &[7];
 
 fn limiter<A: Algorithm>() -> Limiter<A> {
-    Limiter::new(1_000, Fingerprints::new([RandomState::new(), RandomState::new()]))
+    Limiter::new(1_000, Fingerprints::new(RandomState::new()))
 }
 
 /// A hit: milliseconds since the one before, and its points.
@@ -289,7 +289,7 @@ proptest! {
     ) {
         let rule = rule(limit, window);
         let mut tiny: Limiter<SlidingWindow> =
-            Limiter::new(1, Fingerprints::new([RandomState::new(), RandomState::new()]));
+            Limiter::new(1, Fingerprints::new(RandomState::new()));
         let (mut ledger, mut now) = (Ledger::default(), 1_000_000);
         for (gap, _) in hits {
             now += gap;
@@ -374,7 +374,7 @@ fn a_limit_of_zero_refuses_everything_and_says_when_to_ask_again() {
 fn ten_million_keys_of_an_attacker_stay_within_bounds() {
     let rule = rule(5, 60_000);
     let mut limiter: Limiter<SlidingWindow> =
-        Limiter::new(1_000, Fingerprints::new([RandomState::new(), RandomState::new()]));
+        Limiter::new(1_000, Fingerprints::new(RandomState::new()));
     for i in 0..5 {
         assert!(limiter.take(&rule, 0, KEY, i, 1).allowed);
     }
