@@ -17,7 +17,7 @@ use std::ptr;
 use std::rc::Rc;
 
 use napi::bindgen_prelude::{Float64Array, FromNapiValue, JsObjectValue, Object};
-use napi::{Env, Error, JsValue, Result, Unknown, sys};
+use napi::{Env, Error, Result, Unknown, sys};
 
 const MAX_ARGUMENTS: usize = 3;
 

@@ -18,7 +18,7 @@ use crate::rate_limit::limiter::{Limiter, Limits};
 use crate::rate_limit::sliding::SlidingWindow;
 use crate::rate_limit::time::{NEVER, after};
 use crate::rate_limit::window::FixedWindow;
-use crate::rate_limit::{Decision, Rule};
+use crate::rate_limit::{Decision, Kind, Rule};
 
 // Indices into the numbers; lib/rate-limit/numbers.js has the same list.
 const LIMIT: usize = 0;
@@ -188,11 +188,11 @@ pub fn create_limits<'env>(
     options: LimitsOptions,
 ) -> Result<Object<'env>> {
     let (keys, fingerprints) = (capacity(options.max_keys), fingerprints());
-    let limits: Box<dyn Limits> = match options.algorithm.as_str() {
-        "fixed-window" => Box::new(Limiter::<FixedWindow>::new(keys, fingerprints)),
-        "sliding-window" => Box::new(Limiter::<SlidingWindow>::new(keys, fingerprints)),
-        "gcra" => Box::new(Limiter::<Gcra>::new(keys, fingerprints)),
-        other => return Err(napi::Error::from_reason(format!("unknown algorithm {other}"))),
+    let limits: Box<dyn Limits> = match Kind::named(&options.algorithm) {
+        Some(Kind::FixedWindow) => Box::new(Limiter::<FixedWindow>::new(keys, fingerprints)),
+        Some(Kind::SlidingWindow) => Box::new(Limiter::<SlidingWindow>::new(keys, fingerprints)),
+        Some(Kind::Gcra) => Box::new(Limiter::<Gcra>::new(keys, fingerprints)),
+        None => return Err(napi::Error::from_reason("unknown algorithm".to_owned())),
     };
     let state = KeyedLimits { limits, numbers: SharedNumbers::of(numbers, NUMBERS)?, options };
     object_of(

@@ -45,6 +45,12 @@ const NS: u64 = 1_000_000;
 /// What a clock and a window may be at most, so that no sum of them overflows: 100 years.
 const CENTURY_MS: i64 = 100 * 366 * 86_400_000;
 
+/// The spacing of a rule and by how much a hit may be early, in nanoseconds; `None` where
+/// nothing passes. For databases, which do this arithmetic themselves.
+pub fn spacing(rule: &Rule) -> Option<(i64, i64)> {
+    Pace::of(rule).map(|pace| (pace.t as i64, pace.tolerance() as i64))
+}
+
 /// A rule in governor's terms.
 struct Pace {
     /// Time between two hits.
@@ -133,11 +139,22 @@ fn millis(ns: u64) -> i64 {
 }
 
 impl Arrival {
+    /// An arrival time as a database keeps it, in nanoseconds.
+    pub fn stored(due_ns: i64, refused: u32) -> Self {
+        Self { due_ns: Moment::at(due_ns), refused }
+    }
+
+    /// What a database has to keep: the arrival time in nanoseconds, and refusals.
+    pub fn parts(&self) -> (i64, u32) {
+        (self.due_ns.ms(), self.refused)
+    }
+
     fn due(&self) -> u64 {
         self.due_ns.ms() as u64
     }
 
-    fn answer(&self, rule: &Rule, now: i64, points: u32, allowed: bool) -> Decision {
+    /// The answer to a hit that was just decided.
+    pub fn answer(&self, rule: &Rule, now: i64, points: u32, allowed: bool) -> Decision {
         let Some(pace) = Pace::of(rule) else {
             let reset_at = now.saturating_add(rule.window);
             let used = u64::from(self.refused);

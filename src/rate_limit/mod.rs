@@ -25,6 +25,29 @@ pub mod window; // the window that a key's first hit opens
 #[cfg(test)]
 mod model; // slow and obviously right; what the property tests compare with
 
+/// Which algorithm a limiter follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// [`window::FixedWindow`]
+    FixedWindow,
+    /// [`sliding::SlidingWindow`]
+    SlidingWindow,
+    /// [`gcra::Gcra`]
+    Gcra,
+}
+
+impl Kind {
+    /// The algorithm of that name, as users write it.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "fixed-window" => Some(Self::FixedWindow),
+            "sliding-window" => Some(Self::SlidingWindow),
+            "gcra" => Some(Self::Gcra),
+            _ => None,
+        }
+    }
+}
+
 /// What one key may do: fixed for a limiter but for `limit`, which may differ by request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Rule {

@@ -91,17 +91,66 @@ impl Log {
     }
 
     fn answer(&self, rule: &Rule, now: i64, points: u32, allowed: bool) -> Decision {
-        let taken = self.taken(rule, now);
-        let blocked = self.blocked_until.filter(|_| self.blocked(now));
-        let reset_at = if allowed {
+        let room_at = if allowed {
             self.live(rule, now).next().map_or(now, |run| leaves(run, rule))
         } else {
-            self.room_at(rule, now, points).max(blocked.unwrap_or(now))
+            self.room_at(rule, now, points)
         };
+        let (taken, refused) = (self.taken(rule, now), self.refused);
+        Summary { taken, refused, blocked_until: self.blocked_until, room_at }
+            .answer(rule, now, allowed)
+    }
+
+    /// A log as a database keeps it: the moment of each point in order.
+    pub fn stored(moments: &[i64], refused: u32, blocked_until: Option<i64>) -> Self {
+        let mut log = Self { refused, blocked_until, ..Self::default() };
+        for &at in moments {
+            log.push(at, 1);
+        }
+        log
+    }
+
+    /// The moment of each point, in order.
+    pub fn moments(&self) -> impl Iterator<Item = i64> {
+        self.runs.iter().flat_map(|run| std::iter::repeat_n(run.at, run.points as usize))
+    }
+
+    /// Refusals since the last admission, and until when the key is blocked.
+    pub fn refusals(&self) -> (u32, Option<i64>) {
+        (self.refused, self.blocked_until)
+    }
+
+    fn push(&mut self, at: i64, points: u32) {
+        match self.runs.back_mut().filter(|run| run.at == at) {
+            Some(run) => run.points += points,
+            None => self.runs.push_back(Run { at, points }),
+        }
+        self.points += points;
+    }
+}
+
+/// A log as far as an answer needs it.
+#[derive(Debug, Clone, Copy)]
+pub struct Summary {
+    /// Points in the window.
+    pub taken: u32,
+    /// Refusals since the last admission.
+    pub refused: u32,
+    /// Until when the key is blocked, if it is or was.
+    pub blocked_until: Option<i64>,
+    /// When the oldest point leaves; for a refused hit, when it fits.
+    pub room_at: i64,
+}
+
+impl Summary {
+    /// The answer to a hit that was just decided.
+    pub fn answer(&self, rule: &Rule, now: i64, allowed: bool) -> Decision {
+        let blocked = self.blocked_until.filter(|&until| until > now && !allowed);
+        let reset_at = self.room_at.max(blocked.unwrap_or(now));
         Decision {
             allowed,
-            used: u64::from(taken) + u64::from(self.refused),
-            remaining: if blocked.is_some() { 0 } else { rule.limit.saturating_sub(taken) },
+            used: u64::from(self.taken) + u64::from(self.refused),
+            remaining: if blocked.is_some() { 0 } else { rule.limit.saturating_sub(self.taken) },
             reset_at,
             retry_after: if allowed { 0 } else { reset_at.saturating_sub(now) },
         }
@@ -121,11 +170,7 @@ impl Algorithm for SlidingWindow {
         let taken = u64::from(log.points) + u64::from(points);
         let allowed = !log.blocked(now) && taken <= u64::from(rule.limit);
         if allowed {
-            match log.runs.back_mut().filter(|run| run.at == now) {
-                Some(run) => run.points += points,
-                None => log.runs.push_back(Run { at: now, points }),
-            }
-            log.points = taken as u32;
+            log.push(now, points);
             log.refused = 0;
             log.blocked_until = None;
         } else if !rule.waits {

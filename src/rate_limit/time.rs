@@ -39,6 +39,16 @@ pub struct Steady {
 }
 
 impl Steady {
+    /// A clock as a database keeps it with a row.
+    pub fn stored(latest: i64, ahead: i64) -> Self {
+        Self { latest: Some(latest), ahead }
+    }
+
+    /// What a database has to keep: the latest moment given out, and how far it is ahead.
+    pub fn parts(&self) -> (i64, i64) {
+        (self.latest.unwrap_or(i64::MIN), self.ahead)
+    }
+
     /// The steady moment of this reading of the wall clock.
     pub fn at(&mut self, wall: i64) -> i64 {
         let moment = wall.saturating_add(self.ahead);

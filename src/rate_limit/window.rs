@@ -29,7 +29,18 @@ impl Default for Window {
 impl State for Window {}
 
 impl Window {
-    fn answer(&self, rule: &Rule, now: i64, allowed: bool) -> Decision {
+    /// A window as a database keeps it.
+    pub fn stored(reset_at: i64, taken: u32, refused: u32) -> Self {
+        Self { reset_at: Moment::at(reset_at), taken, refused }
+    }
+
+    /// What a database has to keep: end, points taken, refusals.
+    pub fn parts(&self) -> (i64, u32, u32) {
+        (self.reset_at.ms(), self.taken, self.refused)
+    }
+
+    /// The answer to a hit that was just decided.
+    pub fn answer(&self, rule: &Rule, now: i64, allowed: bool) -> Decision {
         let reset_at = self.reset_at.ms();
         Decision {
             allowed,
