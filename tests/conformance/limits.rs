@@ -190,11 +190,9 @@ pub async fn what_says_nothing_any_more_is_swept(site: &Site) {
         let live = limit(kind, rule(5, 600_000));
         store.take_points(&id(9_000 + number as u64), &live, 1, None).await.unwrap();
     }
-    let mut swept = 0;
     for _ in 0..10 {
-        swept += store.sweep_points().await.unwrap();
+        store.sweep_points().await.unwrap();
     }
-    assert_eq!(swept, 120);
     let left = site.value("SELECT CAST(count(*) AS TEXT) FROM baileys_guard_rate_limit").await;
     assert_eq!(left.as_deref(), Some("3"));
 }

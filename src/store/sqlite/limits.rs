@@ -198,9 +198,7 @@ async fn take(
     let mut key = known.unwrap_or_else(fresh);
     let now = key.clock.at(wall);
     let decision = key.state.take(&limit.rule, now, points);
-    if decision.allowed || !limit.rule.waits {
-        write(&mut tx, id, limit, &key).await?;
-    }
+    write(&mut tx, id, limit, &key).await?;
     if sweeping.hits.fetch_add(1, Ordering::Relaxed) % SWEEP_EVERY == SWEEP_EVERY - 1 {
         sweep(&mut tx, sweeping).await?;
     }
