@@ -6,10 +6,11 @@ const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 
+const { startChild } = require('./child');
 const { defer } = require('./cleanup');
 const { createDatabase } = require('./postgres');
 
-const KINDS = (process.env.KINDS ?? 'sqlite,postgres').split(',');
+const KINDS = ['sqlite', 'postgres'];
 
 /** An empty folder, removed when the test file is through. */
 function temporaryFolder() {
@@ -20,24 +21,17 @@ function temporaryFolder() {
 
 /** An SQLite file with the same face as the PostgreSQL database of `postgres.js`. */
 class SqliteDatabase {
-  #db;
+  #shell;
 
   constructor(file) {
     this.file = file;
     this.url = `sqlite:${file}`;
-    defer(() => this.#db?.close());
   }
 
   /** For looking into it past the guard; `$1` parameters as PostgreSQL has them. */
   async query(sql, values = []) {
-    const Database = require('libsql');
-    this.#db ??= new Database(this.file, { timeout: 5000 });
-    const numbered = sql.replace(/\$(\d+)/g, '?$1').replace(/::\w+/g, '');
-    const statement = this.#db.prepare(numbered);
-    if (statement.reader ?? /^\s*(select|pragma|with)|returning/i.test(sql)) {
-      return { rows: statement.all(...values) };
-    }
-    return { rows: [], rowCount: statement.run(...values).changes };
+    this.#shell ??= startChild('sqlite.js', { args: [this.file] });
+    return (await this.#shell).call('query', sql, values);
   }
 }
 
@@ -63,14 +57,25 @@ function recordingLogger() {
     (level) =>
     (...args) =>
       lines.push({ level, text: args.join(' ') });
-  return { lines, debug: keep('debug'), info: keep('info'), warn: keep('warn'), error: keep('error') };
+  return {
+    lines,
+    debug: keep('debug'),
+    info: keep('info'),
+    warn: keep('warn'),
+    error: keep('error'),
+  };
 }
 
 /** Guards that end with the test file. */
 function guardsOn(database, defaults = {}) {
   const { createGuard } = require('../..');
   return (options) => {
-    const guard = createGuard({ databaseUrl: database.url, logger: SILENT, ...defaults, ...options });
+    const guard = createGuard({
+      databaseUrl: database.url,
+      logger: SILENT,
+      ...defaults,
+      ...options,
+    });
     defer(() => guard.shutdown({ timeoutMs: 2000 }));
     return guard;
   };
@@ -88,4 +93,12 @@ function lossOf(claim, timeoutMs = 10_000) {
   });
 }
 
-module.exports = { KINDS, SILENT, freshDatabase, guardsOn, lossOf, recordingLogger, temporaryFolder };
+module.exports = {
+  KINDS,
+  SILENT,
+  freshDatabase,
+  guardsOn,
+  lossOf,
+  recordingLogger,
+  temporaryFolder,
+};

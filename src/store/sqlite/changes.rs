@@ -36,7 +36,7 @@ struct Seen {
     /// Leases that were released …
     released: i64,
     /// … and their tokens, for one may be released while another is claimed.
-    tokens: f64,
+    tokens: i64,
 }
 
 impl Watch {
@@ -48,6 +48,7 @@ impl Watch {
     }
 
     async fn differs(&mut self) -> Result<bool, Failure> {
+        self.db.check().await?;
         let connection = match &mut self.connection {
             Some(connection) => connection,
             None => self.connection.insert(self.db.connect().await?),
@@ -69,7 +70,7 @@ async fn look(connection: &mut SqliteConnection, before: Seen) -> Result<Seen, F
     }
     let freed = sqlx::query_as(
         "SELECT (SELECT count(*) FROM baileys_guard_instance WHERE dead_at IS NOT NULL),
-                count(*), total(token)
+                count(*), coalesce(sum(token & 0xffffffff), 0)
            FROM baileys_guard_lease WHERE held = 0",
     );
     let (dead, released, tokens) = freed.fetch_one(connection).await?;
