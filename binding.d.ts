@@ -55,6 +55,14 @@ export declare class NativeGuard {
   watchFreed(): Promise<void | Error>
   /** Gives everything back and closes; false when the database could not be told in time. */
   shutdown(timeoutMs: number): Promise<boolean>
+  /** Decides about a hit and counts it. */
+  takePoints(id: Uint8Array, rule: LimitRule, points: number, waits: boolean): Promise<LimitAnswer | Error>
+  /** What a hit of one point would get. */
+  peekPoints(id: Uint8Array, rule: LimitRule): Promise<LimitAnswer | Error>
+  /** Gives points back of a hit that was admitted at `hitAt`. */
+  refundPoints(id: Uint8Array, rule: LimitRule, points: number, hitAt: number): Promise<void | Error>
+  /** Forgets a key. */
+  resetPoints(id: Uint8Array): Promise<void | Error>
 }
 
 /** The answer to a batch claim. */
@@ -100,6 +108,38 @@ export interface InUseObject {
   agentId: string
   /** Who has it. */
   owner: OwnerObject
+}
+
+/** A decision, in spans of time from its own moment on. */
+export interface LimitAnswer {
+  /** Whether the hit passes. */
+  allowed: boolean
+  /** Points taken, and refusals since the last admission. */
+  used: number
+  /** Points that would pass now. */
+  remaining: number
+  /** Until `remaining` grows; for a refused hit, until it would pass. */
+  resetInMs: number
+  /** How long to wait. */
+  retryAfterMs: number
+  /** When the hit was decided, to give it back. */
+  hitAt: number
+}
+
+/** What a limiter allows, already checked by `lib/rate-limit`. */
+export interface LimitRule {
+  /** The limiter's name. */
+  name: string
+  /** `fixed-window`, `sliding-window` or `gcra`. */
+  algorithm: string
+  /** Length of the window. */
+  windowMs: number
+  /** Points in a window. */
+  limit: number
+  /** Points at once under GCRA. */
+  burst: number
+  /** How long a key stays out once it was refused. */
+  blockMs: number
 }
 
 /** What a limiter is made of. */

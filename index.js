@@ -2,9 +2,16 @@
 
 // The public face: every name one by one, so that bundlers, ESM and readers find it.
 
-const { asyncOnDefaultGuard, configure, onDefaultGuard } = require('./lib/default-guard');
+const {
+  asyncOnDefaultGuard,
+  configure,
+  defaultGuard,
+  onDefaultGuard,
+} = require('./lib/default-guard');
 const errors = require('./lib/errors');
 const { Guard } = require('./lib/guard');
+const { MemoryStore, ipKeyGenerator } = require('./lib/rate-limit');
+const { GuardLimits } = require('./lib/rate-limit/guard-limits');
 
 // Errors
 module.exports.GuardError = errors.GuardError;
@@ -27,16 +34,10 @@ module.exports.listSessions = asyncOnDefaultGuard('listSessions');
 module.exports.watchOwnership = onDefaultGuard('watchOwnership');
 module.exports.shutdown = asyncOnDefaultGuard('shutdown');
 
-// Rate limits
-const rateLimits = require('./lib/rate-limit');
-const { invalidOption } = errors;
-
-// The database's side of `store: 'database'` is set here once a guard has a store to give.
-const databaseLimits = rateLimits.createDatabaseLimits(() => {
-  throw invalidOption('store', 'no database is configured');
-});
-
-module.exports.rateLimit = rateLimits.createRateLimit(databaseLimits);
-module.exports.createRateLimiter = rateLimits.createRateLimiterFactory(databaseLimits);
-module.exports.MemoryStore = rateLimits.MemoryStore;
-module.exports.ipKeyGenerator = rateLimits.ipKeyGenerator;
+// Rate limits. In memory they need no guard; the default one is made at the first hit that is
+// counted in the database.
+const limits = new GuardLimits(() => Guard.limitStoreOf(defaultGuard()));
+module.exports.rateLimit = limits.rateLimit;
+module.exports.createRateLimiter = limits.createRateLimiter;
+module.exports.MemoryStore = MemoryStore;
+module.exports.ipKeyGenerator = ipKeyGenerator;

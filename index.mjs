@@ -16,4 +16,8 @@ export {
   listSessions,
   watchOwnership,
   shutdown,
+  rateLimit,
+  createRateLimiter,
+  MemoryStore,
+  ipKeyGenerator,
 } from './index.js';

@@ -1,6 +1,7 @@
 // Types of rateLimit(), express-rate-limit's names and shapes, and of createRateLimiter().
-// The option types come from Express: install @types/express to use them.
+// Requests and responses have Express' types; without @types/express they are `any`.
 
+// @ts-ignore
 import type { NextFunction, Request, RequestHandler, Response } from 'express';
 
 export type ValueDeterminingMiddleware<T> = (
@@ -122,7 +123,8 @@ export type Options = {
   /** Who is counted, default the IP address (IPv6: the network). */
   keyGenerator: ValueDeterminingMiddleware<string>;
   /** How many bits of an IPv6 address make one client, default 56; false for all. */
-  ipv6Subnet: 64 | 60 | 56 | 52 | 50 | 48 | 32 | number | ValueDeterminingMiddleware<number> | false;
+  ipv6Subnet:
+    64 | 60 | 56 | 52 | 50 | 48 | 32 | number | ValueDeterminingMiddleware<number> | false;
   /** Answers a refused request, default with `statusCode` and `message`. */
   handler: RateLimitExceededEventHandler;
   /** Which requests are not limited at all. */
@@ -170,7 +172,9 @@ export type RateLimitRequestHandler = RequestHandler & {
   /** Forgets the hits of a key. */
   resetKey: (key: string) => void;
   /** The hits of a key; throws when the store has no `get`. */
-  getKey: (key: string) => Promise<ClientRateLimitInfo | undefined> | ClientRateLimitInfo | undefined;
+  getKey: (
+    key: string,
+  ) => Promise<ClientRateLimitInfo | undefined> | ClientRateLimitInfo | undefined;
 };
 
 /** Counts in this process, in native memory of bounded size, without a timer. */

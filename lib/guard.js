@@ -19,6 +19,7 @@ const { GuardError, ownerFrom, settle, unwrap } = require('./errors');
 const { Heartbeat } = require('./heartbeat');
 const native = require('./native');
 const { resolveOptions } = require('./options');
+const { GuardLimits, NativeLimitStore } = require('./rate-limit/guard-limits');
 
 const SESSION_DATES = ['lastConnected', 'updatedAt'];
 
@@ -28,6 +29,8 @@ class Guard extends EventEmitter {
   #claims = new Map(); // serial of the native claim -> Claim
   #listeners = new Set(); // of watchOwnership
   #heartbeat;
+  #limits = new GuardLimits(() => Guard.limitStoreOf(this));
+  #limitStore;
   #shutdown;
 
   constructor(options) {
@@ -164,6 +167,24 @@ class Guard extends EventEmitter {
     return stop;
   }
 
+  /** Express middleware that limits requests; `store: 'database'` counts in this database. */
+  rateLimit(options) {
+    this.#checkOpen();
+    return this.#limits.rateLimit(options);
+  }
+
+  /** The same limits without HTTP. */
+  createRateLimiter(options) {
+    this.#checkOpen();
+    return this.#limits.createRateLimiter(options);
+  }
+
+  /** What limiters with `store: 'database'` count in; not for users. */
+  static limitStoreOf(guard) {
+    guard.#checkOpen();
+    return (guard.#limitStore ??= new NativeLimitStore(guard.#native));
+  }
+
   shutdown(options) {
     this.#shutdown ??= this.#end(options);
     return this.#shutdown;
@@ -173,6 +194,7 @@ class Guard extends EventEmitter {
     const { timeoutMs = 10_000, beforeRelease } = checkObject(options, 'options');
     checkMs(timeoutMs, 'timeoutMs');
     checkOptionalFunction(beforeRelease, 'beforeRelease');
+    this.#limits.close();
     // The heart goes on beating until the sockets are closed: nobody may take over before.
     const claims = [...this.#claims.values()];
     if (beforeRelease) {

@@ -2,9 +2,7 @@
 
 // rateLimit(): express-rate-limit's middleware, and more algorithms and stores behind it.
 
-const { createDatabaseLimits } = require('./database-limits');
 const { ipKeyGenerator } = require('./ip-key');
-const { createRateLimiterFactory } = require('./limiter');
 const { MemoryStore } = require('./memory-store');
 const { createMiddleware } = require('./middleware');
 const { parseOptions } = require('./options');
@@ -68,8 +66,6 @@ function noGetKey() {
 
 module.exports = {
   createRateLimit,
-  createRateLimiterFactory,
-  createDatabaseLimits,
   MemoryStore,
   ipKeyGenerator,
 };

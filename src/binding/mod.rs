@@ -6,6 +6,7 @@ mod claim;
 mod event;
 mod fast_call;
 mod guard;
+mod limits;
 mod outcome;
 mod rate_limit;
 
