@@ -79,6 +79,14 @@ export declare class NativeGuard {
   watchFreed(): Promise<void | Error>
   /** Gives everything back and closes; false when the database could not be told in time. */
   shutdown(timeoutMs: number): Promise<boolean>
+  /** Decides about a hit and counts it. */
+  takePoints(id: Uint8Array, rule: LimitRule, points: number, waits: boolean): Promise<LimitAnswer | Error>
+  /** What a hit of one point would get. */
+  peekPoints(id: Uint8Array, rule: LimitRule): Promise<LimitAnswer | Error>
+  /** Gives points back of a hit that was admitted at `hitAt`. */
+  refundPoints(id: Uint8Array, rule: LimitRule, points: number, hitAt: number): Promise<void | Error>
+  /** Forgets a key. */
+  resetPoints(id: Uint8Array): Promise<void | Error>
 }
 
 /**
@@ -118,8 +126,29 @@ export interface ClaimManyAnswer {
   inUse: Array<InUseObject>
 }
 
+/** Hits by key in a window: what a `MemoryStore` counts with. */
+export declare function createHitCounter(numbers: Float64Array, maxKeys: number): {
+  increment(key: string, now: number, kind: number): number
+  decrement(key: string, now: number, kind: number): number
+  get(key: string, now: number, kind: number): number
+  reset(key: string, now: number, kind: number): number
+  setWindow(windowMs: number): number
+  clear(): number
+  size(): number
+}
+
 /** A ring of keys as users write them. */
 export declare function createKeyRing(current: string | undefined | null, previous: Array<string>): object | Error
+
+/** Decisions about keys under an algorithm. */
+export declare function createLimits(numbers: Float64Array, options: LimitsOptions): {
+  take(key: string, now: number, kind: number): number
+  peek(key: string, now: number, kind: number): number
+  refund(key: string, now: number, kind: number): number
+  reset(key: string, now: number, kind: number): number
+  clear(): number
+  size(): number
+}
 
 /** An agent with more than one session row. */
 export interface DuplicateObject {
@@ -183,6 +212,52 @@ export interface KeyRingStatsObject {
   opened: number
   /** Values that did not open. */
   refused: number
+}
+
+/** A decision, in spans of time from its own moment on. */
+export interface LimitAnswer {
+  /** Whether the hit passes. */
+  allowed: boolean
+  /** Points taken, and refusals since the last admission. */
+  used: number
+  /** Points that would pass now. */
+  remaining: number
+  /** Until `remaining` grows; for a refused hit, until it would pass. */
+  resetInMs: number
+  /** How long to wait. */
+  retryAfterMs: number
+  /** When the hit was decided, to give it back. */
+  hitAt: number
+}
+
+/** What a limiter allows, already checked by `lib/rate-limit`. */
+export interface LimitRule {
+  /** The limiter's name. */
+  name: string
+  /** `fixed-window`, `sliding-window` or `gcra`. */
+  algorithm: string
+  /** Length of the window. */
+  windowMs: number
+  /** Points in a window. */
+  limit: number
+  /** Points at once under GCRA. */
+  burst: number
+  /** How long a key stays out once it was refused. */
+  blockMs: number
+}
+
+/** What a limiter is made of. */
+export interface LimitsOptions {
+  /** `fixed-window`, `sliding-window` or `gcra`. */
+  algorithm: string
+  /** Length of the window; not a finite number for one that never ends. */
+  windowMs: number
+  /** How many may come at once under GCRA; as many as the limit when not given. */
+  burst?: number
+  /** How long a key stays out once it was refused. */
+  blockMs: number
+  /** How many keys are kept. */
+  maxKeys: number
 }
 
 /** What `migrate` did. */

@@ -7,6 +7,7 @@
  */
 
 import { EventEmitter } from 'node:events';
+import { Options, RateLimiter, RateLimiterOptions, RateLimitRequestHandler } from './rate-limit.js';
 
 // Errors ------------------------------------------------------------------------------------
 
@@ -443,6 +444,10 @@ export interface Guard extends EventEmitter<GuardEvents> {
   listSessions(filter?: { active?: boolean; mine?: boolean }): Promise<Session[]>;
   /** Tells within moments which agents became free, anywhere. */
   watchOwnership(listener: (freed: Freed) => void): StopWatching;
+  /** Express middleware that limits requests; `store: 'database'` counts in this database. */
+  rateLimit(options?: Partial<Options>): RateLimitRequestHandler;
+  /** The same limits without HTTP. */
+  createRateLimiter(options?: RateLimiterOptions): RateLimiter;
   /**
    * Awaits `beforeRelease` for each claim, releases all at once, stops and closes everything.
    * Safe to call twice. Every later call rejects with `ERR_SHUT_DOWN`.
@@ -503,3 +508,31 @@ export function listSessions(filter?: { active?: boolean; mine?: boolean }): Pro
 export function watchOwnership(listener: (freed: Freed) => void): StopWatching;
 /** {@link Guard.shutdown} of the default guard. */
 export function shutdown(options?: ShutdownOptions): Promise<void>;
+
+// Rate limits -------------------------------------------------------------------------------
+
+export {
+  AcquireOptions,
+  Algorithm,
+  AugmentedRequest,
+  ClientRateLimitInfo,
+  DraftHeadersVersion,
+  EnabledValidations,
+  IncrementResponse,
+  LegacyStore,
+  Logger as RateLimitLogger,
+  MemoryStore,
+  Options,
+  PendingTurns,
+  RateLimitExceededEventHandler,
+  RateLimitInfo,
+  RateLimiter,
+  RateLimiterOptions,
+  RateLimitRequestHandler,
+  RateLimitResult,
+  Store,
+  ValueDeterminingMiddleware,
+  createRateLimiter,
+  ipKeyGenerator,
+  rateLimit,
+} from './rate-limit.js';

@@ -2,9 +2,16 @@
 
 // The public face: every name one by one, so that bundlers, ESM and readers find it.
 
-const { asyncOnDefaultGuard, configure, onDefaultGuard } = require('./lib/default-guard');
+const {
+  asyncOnDefaultGuard,
+  configure,
+  defaultGuard,
+  onDefaultGuard,
+} = require('./lib/default-guard');
 const errors = require('./lib/errors');
 const { Guard } = require('./lib/guard');
+const { MemoryStore, ipKeyGenerator } = require('./lib/rate-limit');
+const { GuardLimits } = require('./lib/rate-limit/guard-limits');
 
 // Errors
 module.exports.GuardError = errors.GuardError;
@@ -42,3 +49,11 @@ module.exports.useGuardedAuthState = asyncOnDefaultGuard('useGuardedAuthState');
 module.exports.importAuthState = asyncOnDefaultGuard('importAuthState');
 module.exports.exportAuthState = asyncOnDefaultGuard('exportAuthState');
 module.exports.rotateCredentials = asyncOnDefaultGuard('rotateCredentials');
+
+// Rate limits. In memory they need no guard; the default one is made at the first hit that is
+// counted in the database.
+const limits = new GuardLimits(() => Guard.limitStoreOf(defaultGuard()));
+module.exports.rateLimit = limits.rateLimit;
+module.exports.createRateLimiter = limits.createRateLimiter;
+module.exports.MemoryStore = MemoryStore;
+module.exports.ipKeyGenerator = ipKeyGenerator;

@@ -28,4 +28,8 @@ export {
   importAuthState,
   exportAuthState,
   rotateCredentials,
+  rateLimit,
+  createRateLimiter,
+  MemoryStore,
+  ipKeyGenerator,
 } from './index.js';

@@ -22,6 +22,7 @@ const { GuardError, ownerFrom, settle, unwrap } = require('./errors');
 const { Heartbeat } = require('./heartbeat');
 const native = require('./native');
 const { resolveOptions } = require('./options');
+const { GuardLimits, NativeLimitStore } = require('./rate-limit/guard-limits');
 
 const SESSION_DATES = ['lastConnected', 'updatedAt'];
 
@@ -32,6 +33,8 @@ class Guard extends EventEmitter {
   #claims = new Map(); // serial of the native claim -> Claim
   #listeners = new Set(); // of watchOwnership
   #heartbeat;
+  #limits = new GuardLimits(() => Guard.limitStoreOf(this));
+  #limitStore;
   #shutdown;
   #authStates;
   #warnedOfPlaintext = false;
@@ -270,6 +273,24 @@ class Guard extends EventEmitter {
     return this.#credentials.needsReencryption(stored);
   }
 
+  /** Express middleware that limits requests; `store: 'database'` counts in this database. */
+  rateLimit(options) {
+    this.#checkOpen();
+    return this.#limits.rateLimit(options);
+  }
+
+  /** The same limits without HTTP. */
+  createRateLimiter(options) {
+    this.#checkOpen();
+    return this.#limits.createRateLimiter(options);
+  }
+
+  /** What limiters with `store: 'database'` count in; not for users. */
+  static limitStoreOf(guard) {
+    guard.#checkOpen();
+    return (guard.#limitStore ??= new NativeLimitStore(guard.#native));
+  }
+
   shutdown(options) {
     this.#shutdown ??= this.#end(options);
     return this.#shutdown;
@@ -279,6 +300,7 @@ class Guard extends EventEmitter {
     const { timeoutMs = 10_000, beforeRelease } = checkObject(options, 'options');
     checkMs(timeoutMs, 'timeoutMs');
     checkOptionalFunction(beforeRelease, 'beforeRelease');
+    this.#limits.close();
     // The heart goes on beating until the sockets are closed: nobody may take over before.
     const claims = [...this.#claims.values()];
     if (beforeRelease) {

@@ -9,8 +9,11 @@ mod auth_state;
 mod claim;
 mod credentials;
 mod event;
+mod fast_call;
 mod guard;
+mod limits;
 mod outcome;
+mod rate_limit;
 
 use napi_derive::napi;
 
