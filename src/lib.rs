@@ -11,4 +11,5 @@ pub mod clock; // monotonic time that goes on while the machine sleeps
 pub mod credentials; // key ring, envelope, the formats of before
 pub mod error; // every way to fail, each with its stable code
 pub mod ownership; // claims, trust window, heartbeat, watchdog
+pub mod reconnect; // when to connect again, and who is to be resumed
 pub mod store; // what a database promises; nothing else speaks SQL
