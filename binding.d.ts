@@ -9,5 +9,196 @@
  */
 export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-wasip1'
 
+/** One agent held under one fencing token. */
+export declare class NativeClaim {
+  /** Tells two claims of one agent apart. */
+  get serial(): number
+  /** The agent, in the form the database gives it back. */
+  get agentId(): string
+  /** The fencing token now. */
+  get token(): bigint
+  /** Whether it is held at this moment, by the clock and not by what was last told. */
+  holds(): boolean
+  /** Why it ended, or nothing while it is held. */
+  ended(): string | null
+  /** Writes the session row under the fence. */
+  update(fields: SessionFields): Promise<void | Error>
+  /** Gives the agent back. */
+  release(deactivate: boolean): Promise<void | Error>
+}
+
+/** One guard. */
+export declare class NativeGuard {
+  /** A guard that tells `onEvent` what happens. Touches no database. */
+  static create(options: NativeOptions, onEvent: (event: NativeEvent) => void): NativeGuard | Error
+  /** Applies what the database lacks. */
+  migrate(): Promise<MigratedObject | Error>
+  /** Undoes what `migrate` added. */
+  rollback(): Promise<string[] | Error>
+  /** Claims one agent, waiting up to `waitMs` for a live owner to go. */
+  claim(agentId: string, userId: string | undefined | null, waitMs: number): Promise<NativeClaim | Error>
+  /** Claims many agents in one statement. */
+  claimMany(agentIds: Array<string>, userId?: string | undefined | null): Promise<ClaimManyAnswer | Error>
+  /** Starts renewing. */
+  startHeartbeat(intervalMs: number, maxStallMs: number): void | Error
+  /** Stops renewing. */
+  stopHeartbeat(): void
+  /** The event loop answers a `ping` event. */
+  pong(): void
+  /** Counters. */
+  stats(): OwnershipStats
+  /** The live owner of an agent. */
+  owner(agentId: string): Promise<OwnerObject | undefined | Error>
+  /** The session rows with their owners. */
+  sessions(active?: boolean | undefined | null, mine?: boolean | undefined | null): Promise<SessionObject[] | Error>
+  /** Starts telling `freed` events; resolves when everything from now on will be told. */
+  watchFreed(): Promise<void | Error>
+  /** Gives everything back and closes; false when the database could not be told in time. */
+  shutdown(timeoutMs: number): Promise<boolean>
+}
+
+/** The answer to a batch claim. */
+export interface ClaimManyAnswer {
+  /** What this instance holds now. */
+  claims: Array<NativeClaim>
+  /** What others hold. */
+  inUse: Array<InUseObject>
+}
+
+/** An agent with more than one session row. */
+export interface DuplicateObject {
+  /** The agent. */
+  agentId: string
+  /** How many rows it has. */
+  rows: number
+}
+
+/** An agent with a live owner elsewhere. */
+export interface InUseObject {
+  /** The agent. */
+  agentId: string
+  /** Who has it. */
+  owner: OwnerObject
+}
+
+/** What `migrate` did. */
+export interface MigratedObject {
+  /** Names of the files that had not been applied before. */
+  applied: Array<string>
+  /** Agents with more than one session row. */
+  duplicates: Array<DuplicateObject>
+}
+
+/** One event; which fields are set depends on `kind`. */
+export interface NativeEvent {
+  /** `lost`, `beatFailed`, `beatRecovered`, `freed`, `buried`, `trouble` or `ping`. */
+  kind: 'lost' | 'beatFailed' | 'beatRecovered' | 'freed' | 'buried' | 'trouble' | 'ping'
+  /** `lost`: the claim. */
+  serial?: number
+  /** `lost`: the agent. */
+  agentId?: string
+  /** `lost`: why; `freed`: `released` or `dead`. */
+  reason?: string
+  /** `freed`: the agents. */
+  agentIds?: Array<string>
+  /** `freed`, `buried`: public name of the instance. */
+  instanceId?: string
+  /** `buried`: its process is proven gone. */
+  proven?: boolean
+  /** `beatFailed`, `beatRecovered`: how many in a row. */
+  count?: number
+  /** Code of the error. */
+  code?: string
+  /** Message of the error. */
+  message?: string
+}
+
+/** Options of a guard, already checked by `lib/options.js`. */
+export interface NativeOptions {
+  /** `sqlite:…` or `postgres://…`. */
+  databaseUrl: string
+  /** Public name of this instance. */
+  instanceId: string
+  /** Host name to show. */
+  hostname: string
+  /** Process id to show. */
+  pid: number
+  /** Time to live of a lease. */
+  leaseTtlMs: number
+  /** `onStoreLost: 'keep'`. */
+  keepWhenStoreLost: boolean
+  /** Connections of the pool. */
+  maxConnections: number
+}
+
 /** Version of the native binary, compared with package.json when it is loaded. */
 export declare function nativeVersion(): string
+
+/** An owner as users see it; `lib/` makes a `Date` of `lastHeartbeat`. */
+export interface OwnerObject {
+  /** Public name of the owning instance. */
+  instanceId: string
+  /** Host name it reported. */
+  hostname: string
+  /** Process id on that host. */
+  pid: number
+  /** Unix milliseconds of its last beat. */
+  lastHeartbeat: number
+  /** Age of that beat. */
+  heartbeatAgeMs: number
+  /** Fencing token of its term. */
+  fencingToken: bigint
+}
+
+/** Counters of ownership; they only grow, but for the last two. */
+export interface OwnershipStats {
+  beats: number
+  beatFailures: number
+  beatFailuresInARow: number
+  claimsGranted: number
+  claimsRefused: number
+  claimsLost: number
+  takeovers: number
+  burials: number
+  releases: number
+  fencedWrites: number
+  fencedWritesRefused: number
+  lastBeatAgeMs?: number
+  lastRoundTripMs: number
+}
+
+/** Fields of `claim.update`; `null` clears a column, `undefined` leaves it alone. */
+export interface SessionFields {
+  /** One of the host's states. */
+  status?: string
+  /** Digits. */
+  phoneNumber?: string | null
+  /** The QR string. */
+  qrCode?: string | null
+  /** Whether the session should run. */
+  isActive?: boolean
+  /** Unix milliseconds. */
+  lastConnected?: number | null
+}
+
+/** One row of `listSessions`; times in Unix milliseconds. */
+export interface SessionObject {
+  /** The agent. */
+  agentId: string
+  /** The host's user. */
+  userId?: string
+  /** Digits. */
+  phoneNumber?: string
+  /** The host's state. */
+  status?: string
+  /** Whether the session should run. */
+  isActive: boolean
+  /** When it was last connected. */
+  lastConnected?: number
+  /** When the row last changed. */
+  updatedAt?: number
+  /** The live owner. */
+  owner?: OwnerObject
+  /** The live owner is this guard. */
+  mine: boolean
+}

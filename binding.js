@@ -835,4 +835,6 @@ function __napiStampBindingTarget(exportsObject, target) {
 // linked import resolves to `undefined`.
 module.exports.__napiBindingTarget = __napiStampBindingTarget(nativeBinding, __napiLoadedBindingTarget)
 module.exports = nativeBinding
+module.exports.NativeClaim = nativeBinding.NativeClaim
+module.exports.NativeGuard = nativeBinding.NativeGuard
 module.exports.nativeVersion = nativeBinding.nativeVersion

@@ -99,7 +99,7 @@ pub struct DuplicateObject {
 
 /// Counters of ownership; they only grow, but for the last two.
 #[napi(object, object_from_js = false)]
-#[expect(missing_docs, reason = "the names say it")]
+#[allow(missing_docs)] // the names say it
 pub struct OwnershipStats {
     pub beats: f64,
     pub beat_failures: f64,
@@ -126,6 +126,7 @@ pub struct NativeGuard {
 impl NativeGuard {
     /// A guard that tells `onEvent` what happens. Touches no database.
     #[napi(
+        catch_unwind,
         ts_args_type = "options: NativeOptions, onEvent: (event: NativeEvent) => void",
         ts_return_type = "NativeGuard | Error"
     )]

@@ -1,5 +1,6 @@
 //! How a claim comes to be held: granted by the database, entered here, shown in the host's table.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -29,6 +30,7 @@ impl Inner {
             if agents.is_empty() {
                 break;
             }
+            let freed_before = *self.freed.borrow();
             let term = self.fresh_term().await?;
             let claimed = self.claim_resolved(&term, &agents).await?;
             if !claimed.alive {
@@ -47,9 +49,10 @@ impl Inner {
                 break;
             }
             let owners = self.store.owners(&agents).await?;
-            let buried = self.bury_dead_neighbours(&owners).await?;
-            let all_owned = owners.len() == agents.len();
-            if (!buried && all_owned) || round + 1 >= MAX_ROUNDS {
+            self.bury_dead_neighbours(&owners).await?;
+            // Freed meanwhile: by their owner, by this burial, or by the pulse's.
+            let look_again = owners.len() < agents.len() || *self.freed.borrow() != freed_before;
+            if !look_again || round + 1 >= MAX_ROUNDS {
                 in_use.extend(owners.into_iter().map(|owner| self.in_use(owner)));
                 break;
             }
@@ -122,20 +125,15 @@ impl Inner {
         }
     }
 
-    async fn bury_dead_neighbours(&self, owners: &[Owner]) -> Result<bool> {
-        let mut buried = false;
-        let mut looked_at: Vec<&str> = Vec::new();
-        for owner in owners {
-            let peer = &owner.peer;
-            if looked_at.contains(&peer.incarnation.as_str()) {
-                continue;
-            }
-            looked_at.push(&peer.incarnation);
+    async fn bury_dead_neighbours(&self, owners: &[Owner]) -> Result<()> {
+        let peers: BTreeMap<_, _> =
+            owners.iter().map(|owner| (&owner.peer.incarnation, &owner.peer)).collect();
+        for peer in peers.into_values() {
             if self.place.life_of(peer, self.store.one_machine()) == Life::Gone {
-                buried |= self.bury(peer, Death::Gone).await?;
+                self.bury(peer, Death::Gone).await?;
             }
         }
-        Ok(buried)
+        Ok(())
     }
 
     fn in_use(&self, owner: Owner) -> InUse {

@@ -16,6 +16,7 @@ use super::feed;
 use super::inner::{Inner, MAX_TRIES, lock, pause_after};
 use super::neighbours::Place;
 use super::stats::Stats;
+use super::trust::renewal_interval;
 
 /// Who this instance is and how it behaves.
 #[derive(Debug, Clone)]
@@ -132,11 +133,12 @@ impl Ownership {
             if left.is_zero() {
                 return Err(in_use.into());
             }
-            // A notification is only a hint: look again when the owner could be buried, and
-            // at every renewal in between, whatever was or was not heard.
-            self.watch_freed().await?;
-            let look_again = inner.settings.ttl / 5;
-            let pause = left.min(look_again);
+            // A notification is only a hint, and listening may fail: look again at every
+            // renewal, whatever was or was not heard.
+            if let Err(Error::ShutDown) = self.watch_freed().await {
+                return Err(Error::ShutDown);
+            }
+            let pause = left.min(renewal_interval(inner.settings.ttl));
             tokio::select! {
                 _ = freed.changed() => {}
                 () = tokio::time::sleep(pause) => {}

@@ -18,7 +18,7 @@ use super::claiming::take_up_again;
 use super::event::Event;
 use super::guard::{HeartbeatSettings, Settings};
 use super::ledger::Ledger;
-use super::neighbours::Place;
+use super::neighbours::{Place, Proof};
 use super::stats::Stats;
 use super::trust::TrustWindow;
 use super::watch::Watch;
@@ -121,6 +121,7 @@ impl Inner {
         };
         let sent = self.clock.now();
         self.store.register(&registration).await?;
+        let proof = proof.map(Proof::announce);
         let term = Arc::new(Term::new(registration, TrustWindow::new(self.settings.ttl), proof));
         term.trust.renewed(sent);
         *lock(&self.term) = Some(term.clone());

@@ -8,7 +8,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::store::Peer;
 
@@ -44,10 +44,10 @@ impl Place {
         Self { folder: folder.filter(|_| lock_dir.is_some()), boot_id: boot_id(), lock_dir }
     }
 
-    /// Takes the lock that proves that `incarnation` lives. `None` where that is not possible;
-    /// neighbours then wait for the TTL.
+    /// Takes the lock that proves that `incarnation` lives, for nobody to see until it is
+    /// announced. `None` where that is not possible; neighbours then wait for the TTL.
     pub fn prove(&self, incarnation: &str) -> Option<Proof> {
-        let path = self.folder.as_ref()?.join(file_name(incarnation));
+        let path = self.folder.as_ref()?.join(format!("{incarnation}.new"));
         let file = File::options().create_new(true).write(true).open(&path).ok()?;
         file.try_lock().ok()?;
         Some(Proof { path, file })
@@ -70,6 +70,11 @@ impl Place {
         }
     }
 
+    /// Differs when a neighbour has come or gone since; compared, never read as a time.
+    pub fn changed(&self) -> Option<SystemTime> {
+        fs::metadata(self.folder.as_ref()?).ok()?.modified().ok()
+    }
+
     /// Removes the lock file of an incarnation that is dead and buried.
     pub fn clear(&self, incarnation: &str) {
         if let Some(folder) = &self.folder {
@@ -86,6 +91,16 @@ pub struct Proof {
 }
 
 impl Proof {
+    /// Shows it under the name that neighbours look for, once the database knows the incarnation:
+    /// they see the folder change and ask the database who has come.
+    pub fn announce(mut self) -> Self {
+        let path = self.path.with_extension(ALIVE);
+        if fs::rename(&self.path, &path).is_ok() {
+            self.path = path;
+        }
+        self
+    }
+
     /// Ends the proof without leaving one of death: the database knows already.
     pub fn remove(self) {
         drop(self.file); // Windows refuses to remove an open file
@@ -93,8 +108,11 @@ impl Proof {
     }
 }
 
+/// Ending of the names that neighbours look for.
+const ALIVE: &str = "alive";
+
 fn file_name(incarnation: &str) -> String {
-    format!("{incarnation}.alive")
+    format!("{incarnation}.{ALIVE}")
 }
 
 /// Removes what processes left whose database nobody watches any more. Files of the last day
@@ -193,6 +211,8 @@ mod tests {
         let place = Place::here();
         let id = fresh("held");
         let proof = place.prove(&id).expect("a private temporary folder");
+        assert_eq!(place.life_of(&peer(&place, &id), false), Life::Unknown);
+        let proof = proof.announce();
         assert_eq!(place.life_of(&peer(&place, &id), false), Life::Alive);
         drop(proof); // as the kernel does after SIGKILL
         assert_eq!(place.life_of(&peer(&place, &id), false), Life::Gone);

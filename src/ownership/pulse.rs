@@ -27,8 +27,15 @@ const FIRST_RETRY: Duration = Duration::from_millis(100);
 pub(super) async fn run(inner: Arc<Inner>) {
     let mut next = inner.clock.now();
     let mut failures = 0u32;
+    let mut neighbourhood = inner.place.changed();
     while inner.open().is_ok() {
         let now = inner.clock.now();
+        let seen = inner.place.changed();
+        if neighbourhood != seen {
+            // Somebody may have come who could die before the next beat would show them.
+            neighbourhood = seen;
+            next = now;
+        }
         if now >= next {
             let interval = inner.pulse_interval();
             next = match inner.pulse().await {
@@ -49,14 +56,14 @@ pub(super) async fn run(inner: Arc<Inner>) {
             lock(&inner.watch).interrupted();
             inner.tell(Event::Trouble { error });
         }
-        let due = lock(&inner.watch).next_due();
         let now = inner.clock.now();
-        let mut pause = next.since(now).min(due.map_or(Duration::MAX, |due| due.since(now)));
-        if inner.has_neighbours() {
+        let mut pause = next.since(now);
+        if let Some(due) = lock(&inner.watch).next_due(now) {
+            pause = pause.min(due.since(now));
+        }
+        if inner.place.lock_dir.is_some() {
             pause = pause.min(NEIGHBOUR_INTERVAL);
         }
-        // A burial that missed leaves its due time in the past until the next look.
-        let pause = pause.max(Duration::from_millis(5));
         tokio::select! {
             () = sleep(pause) => {}
             () = inner.wake_pulse.notified() => next = inner.clock.now(),
@@ -99,7 +106,7 @@ impl Inner {
             if self.event_loop_stands_still() {
                 return Ok(()); // the sentry gave everything up; nothing is left to renew
             }
-            let term = self.term().await?;
+            let term = self.timed(self.term()).await?;
             return self.beat(&term).await;
         }
         let Some(term) = self.current_term() else { return Ok(()) };
@@ -163,11 +170,6 @@ impl Inner {
             self.freed.send_modify(|count| *count += 1);
         }
         Ok(buried)
-    }
-
-    fn has_neighbours(&self) -> bool {
-        self.place.lock_dir.is_some()
-            && lock(&self.watch).peers().any(|peer| peer.lock_dir == self.place.lock_dir)
     }
 
     async fn refresh_sessions(&self, term: &Term) -> Result<()> {

@@ -66,9 +66,11 @@ impl Watch {
             .collect()
     }
 
-    /// When the next peer may be buried if nothing changes.
-    pub fn next_due(&self) -> Option<Tick> {
-        self.seen.values().map(|seen| seen.unchanged_since + seen.peer.ttl).min()
+    /// When, after `now`, the next peer may be buried if nothing changes. Whoever is overdue
+    /// already (its burial missed, or the view is stale) waits for the next answer.
+    pub fn next_due(&self, now: Tick) -> Option<Tick> {
+        let due = self.seen.values().map(|seen| seen.unchanged_since + seen.peer.ttl);
+        due.filter(|due| *due > now).min()
     }
 
     /// How long `incarnation` would have to stay silent from `now` on before it may be buried.
@@ -123,8 +125,9 @@ mod tests {
     fn a_counter_that_stands_still_for_the_ttl_is_silent() {
         let watch = watched([(0, 7), (4, 7), (8, 7)]);
         assert!(watch.silent(at(9)).is_empty());
-        assert_eq!(watch.next_due(), Some(at(10)));
+        assert_eq!(watch.next_due(at(9)), Some(at(10)));
         assert_eq!(watch.silent(at(10)).len(), 1);
+        assert_eq!(watch.next_due(at(10)), None);
     }
 
     #[test]

@@ -1,0 +1,193 @@
+'use strict';
+
+// Real processes that die, freeze, stall and leave.
+
+const { startChild } = require('./support/child');
+const { KINDS, freshDatabase, guardsOn, temporaryFolder } = require('./support/databases');
+
+const TTL = 1500;
+
+describe.each(KINDS)('takeover on %s', (kind) => {
+  let database;
+  let guardOf;
+
+  beforeAll(async () => {
+    database = await freshDatabase(kind);
+    guardOf = guardsOn(database, { leaseTtlMs: TTL });
+  });
+
+  const instance = async (options = {}, heartbeat = {}, child = {}) => {
+    const started = await startChild('instance.js', child);
+    await started.call(
+      'open',
+      { databaseUrl: database.url, leaseTtlMs: TTL, ...options },
+      { intervalMs: 1000, ...heartbeat },
+    );
+    return started;
+  };
+  const since = (start) => performance.now() - start;
+
+  test('a killed process on this machine is replaced within two seconds, not after its TTL', async () => {
+    const owner = await instance({ leaseTtlMs: 60_000 });
+    await owner.call('claim', 'killed-here');
+    owner.kill('SIGKILL');
+    await owner.exited;
+    const start = performance.now();
+    const claim = await guardOf({ leaseTtlMs: 60_000 }).claimInstance('killed-here');
+    expect(claim.held).toBe(true);
+    expect(since(start)).toBeLessThan(2000);
+  });
+
+  test('its death is told to those who watch', async () => {
+    const owner = await instance({ leaseTtlMs: 60_000 });
+    await owner.call('claim', 'killed-watched');
+    const watcher = await instance({ leaseTtlMs: 60_000 });
+    await watcher.call('watch');
+    owner.kill('SIGKILL');
+    const freed = await watcher.event('freed', {
+      timeoutMs: 2500,
+      where: ({ agentIds }) => agentIds.includes('killed-watched'),
+    });
+    expect(freed.reason).toBe('dead');
+  });
+
+  test('without the lock files a killed process is replaced within its TTL and one renewal', async () => {
+    // Another TMPDIR stands for another machine: the two cannot see each other's locks.
+    const owner = await instance({}, {}, { env: { TMPDIR: temporaryFolder() } });
+    await owner.call('claim', 'killed-afar');
+    const successor = guardOf();
+    successor.startHeartbeat();
+    await successor.claimInstance('keeps-the-watch-going');
+    await new Promise((resolve) => setTimeout(resolve, TTL)); // a few beats of the owner are seen
+    owner.kill('SIGKILL');
+    const start = performance.now();
+    const claim = await successor.claimInstance('killed-afar', { waitMs: 4 * TTL });
+    expect(claim.held).toBe(true);
+    expect(since(start)).toBeGreaterThan(TTL / 2); // no earlier than silence can be told
+    expect(since(start)).toBeLessThan(TTL + TTL / 4 + 500); // 500 ms for a busy machine
+  });
+
+  test('an owner that shuts down hands over at once', async () => {
+    const owner = await instance();
+    await owner.call('claim', 'handed-over');
+    const successor = guardOf();
+    const waiting = successor.claimInstance('handed-over', { waitMs: 10_000 });
+    await successor.watchOwnership(() => {}).ready;
+    const start = performance.now();
+    await owner.call('shutdown');
+    await waiting;
+    expect(since(start)).toBeLessThan(kind === 'postgres' ? 250 : 600);
+  });
+
+  test('a frozen owner is replaced, and after thawing it neither writes nor takes back', async () => {
+    const owner = await instance();
+    await owner.call('claim', 'frozen');
+    const successor = guardOf();
+    successor.startHeartbeat();
+    await successor.claimInstance('keeps-the-watch-going-too');
+    owner.kill('SIGSTOP');
+    const claim = await successor.claimInstance('frozen', { waitMs: 4 * TTL });
+    await claim.update({ qrCode: 'of the successor' });
+    owner.kill('SIGCONT');
+    // What JavaScript does first after thawing is a fenced write and a look at `held`.
+    const [held, write] = await Promise.all([
+      owner.call('held', 'frozen'),
+      owner.call('update', 'frozen', { qrCode: 'of the zombie' }).catch((error) => error),
+    ]);
+    expect(held).toBe(false);
+    expect(write.code).toBe('ERR_CLAIM_LOST');
+    await owner.event('lost', { where: ({ agentId }) => agentId === 'frozen' });
+    await expect(owner.call('claim', 'frozen')).rejects.toMatchObject({ code: 'ERR_AGENT_IN_USE' });
+    expect(claim.held).toBe(true);
+    const { rows } = await database.query(
+      "SELECT qr_code FROM whatsapp_sessions WHERE agent_id = 'frozen'",
+    );
+    expect(rows).toEqual([{ qr_code: 'of the successor' }]);
+  });
+
+  test('a blocked event loop keeps its claims when it may', async () => {
+    const owner = await instance({}, { maxEventLoopStallMs: 10 * TTL });
+    await owner.call('claim', 'blocked-allowed');
+    const other = guardOf();
+    other.startHeartbeat();
+    await owner.call('block', 1.5 * TTL);
+    await expect(other.claimInstance('blocked-allowed', { waitMs: TTL })).rejects.toMatchObject({
+      code: 'ERR_AGENT_IN_USE',
+    });
+    await owner.event('unblocked');
+    expect(await owner.call('held', 'blocked-allowed')).toBe(true);
+    await owner.call('update', 'blocked-allowed', { status: 'connected' });
+  });
+
+  test('a blocked event loop loses its claims when it may not be blocked that long', async () => {
+    const owner = await instance({ leaseTtlMs: 60_000 }, { maxEventLoopStallMs: 300 });
+    await owner.call('claim', 'blocked-forbidden');
+    const successor = guardOf();
+    await owner.call('block', 2500);
+    const claim = await successor.claimInstance('blocked-forbidden', { waitMs: 2000 });
+    expect(claim.held).toBe(true);
+    await owner.event('unblocked');
+    expect(await owner.call('held', 'blocked-forbidden')).toBe(false);
+    const lost = await owner.event('lost', {});
+    expect(lost).toMatchObject({ agentId: 'blocked-forbidden', reason: 'stalled' });
+    // It is not dead for good: it goes on under a new incarnation.
+    await owner.call('claim', 'blocked-and-back');
+    expect(await owner.call('held', 'blocked-and-back')).toBe(true);
+  });
+
+  test('a writer that is being superseded never writes after its successor', async () => {
+    const owner = await instance();
+    await owner.call('claim', 'raced');
+    const writing = owner.call('writeUntilRefused', 'raced');
+    await owner.call('held', 'raced');
+    // Out of the blue, as after a pause that nobody noticed: buried while it writes.
+    await database.query(
+      `UPDATE baileys_guard_instance SET dead_at = beat_at, death = 'silent'
+       WHERE incarnation = (SELECT incarnation FROM baileys_guard_lease WHERE agent_id = 'raced')`,
+    );
+    const successor = guardOf();
+    const claim = await successor.claimInstance('raced', { waitMs: 2000 });
+    const mine = `${claim.instanceId}:${claim.fencingToken}`;
+    await claim.update({ qrCode: mine });
+    expect(await writing).toMatchObject({ code: 'ERR_CLAIM_LOST' });
+    const { rows } = await database.query(
+      "SELECT qr_code FROM whatsapp_sessions WHERE agent_id = 'raced'",
+    );
+    expect(rows).toEqual([{ qr_code: mine }]);
+  });
+
+  test('eight processes claim a thousand agents at one instant: one winner each', async () => {
+    const agents = Array.from({ length: 1000 }, (_, n) => `crowd-${n}`);
+    const processes = await Promise.all(
+      Array.from({ length: 8 }, () => instance({ leaseTtlMs: 30_000 })),
+    );
+    const answers = await Promise.all(processes.map((child) => child.call('claimMany', agents)));
+    const winners = answers.flatMap(({ claims }) => claims.map(([agentId]) => agentId));
+    expect(winners).toHaveLength(1000);
+    expect(new Set(winners).size).toBe(1000);
+    for (const { claims, inUse } of answers) expect(claims.length + inUse.length).toBe(1000);
+    // Killed together, taken over together: again one winner each, and every token grew.
+    const before = new Map(answers.flatMap(({ claims }) => claims));
+    for (const child of processes) child.kill('SIGKILL');
+    await Promise.all(processes.map((child) => child.exited));
+    const successors = await Promise.all(
+      Array.from({ length: 4 }, () => instance({ leaseTtlMs: 30_000 })),
+    );
+    const again = await Promise.all(successors.map((child) => child.call('claimMany', agents)));
+    const after = again.flatMap(({ claims }) => claims);
+    expect(after).toHaveLength(1000);
+    expect(new Set(after.map(([agentId]) => agentId)).size).toBe(1000);
+    for (const [agentId, token] of after) {
+      expect(BigInt(token)).toBeGreaterThan(BigInt(before.get(agentId)));
+    }
+  });
+
+  test('a script that claims, starts the heartbeat and does nothing more can exit', async () => {
+    const { startScript } = require('./support/child');
+    const script = startScript(require.resolve('./fixtures/claims-and-ends.js'), {
+      env: { DATABASE_URL: database.url },
+    });
+    expect(await script.exit({ timeoutMs: 10_000 })).toEqual({ code: 0, signal: null });
+    expect(script.stdout).toContain('claimed ends-by-itself');
+  });
+});

@@ -1,0 +1,35 @@
+'use strict';
+
+const { Router } = require('express');
+
+const { HttpError } = require('../errors');
+const baileysService = require('../services/baileysService');
+
+const router = Router();
+
+/** Body: `{ userId }`, needed the first time where the sessions table asks for a user. */
+router.post('/:agentId/init-whatsapp', async (request, response) => {
+  const { userId } = request.body ?? {};
+  response.json(await baileysService.initWhatsApp(request.params.agentId, { userId }));
+});
+
+router.get('/:agentId/whatsapp-status', async (request, response) => {
+  response.json(await baileysService.getStatus(request.params.agentId));
+});
+
+/** Body: `{ to, message }`; `to` is a phone number or a WhatsApp address. */
+router.post('/:agentId/send-message', async (request, response) => {
+  const { to, message } = request.body ?? {};
+  for (const [name, value] of Object.entries({ to, message })) {
+    if (typeof value !== 'string' || value === '') throw new HttpError(400, `${name} is missing`);
+  }
+  response.json(await baileysService.sendMessage(request.params.agentId, to, message));
+});
+
+/** Body: `{ logout: true }` also unlinks the device from the phone. */
+router.post('/:agentId/disconnect', async (request, response) => {
+  const { logout = false } = request.body ?? {};
+  response.json(await baileysService.disconnect(request.params.agentId, { logout }));
+});
+
+module.exports = router;

@@ -1,0 +1,52 @@
+'use strict';
+
+const { randomUUID } = require('node:crypto');
+const fs = require('node:fs');
+const os = require('node:os');
+const path = require('node:path');
+
+const { spawnEndpoint } = require('../whatsapp-endpoint');
+const { Server } = require('./server');
+
+/** Everything the demo runs, and the end of it. */
+class Stage {
+  #folder = fs.mkdtempSync(path.join(os.tmpdir(), 'baileys-guard-demo-'));
+  #servers = [];
+
+  agentId = randomUUID();
+  database = process.env.DATABASE_URL || `sqlite:${path.join(this.#folder, 'demo.db')}`;
+
+  async openEndpoint() {
+    this.endpoint = await spawnEndpoint();
+  }
+
+  async start(name) {
+    const server = new Server(name, {
+      DATABASE_URL: this.database,
+      AUTH_DIR: path.join(this.#folder, 'auth_sessions'),
+      WA_WEBSOCKET_URL: this.endpoint.url,
+      // Where no lock file proves a death, as on macOS, a takeover waits for this long.
+      LEASE_TTL_MS: process.env.LEASE_TTL_MS || '10000',
+    });
+    this.#servers.push(server);
+    await server.ready;
+    return server;
+  }
+
+  /** The last lines that each server wrote. */
+  logs() {
+    const tail = ({ name, log }) => `--- ${name}\n${log.split('\n').slice(-15).join('\n')}`;
+    return this.#servers.map(tail).join('\n');
+  }
+
+  /** Ends all that runs and removes the folder. */
+  async end() {
+    // In a database that stays, nobody must find a session to resume. Only its owner can end it.
+    await Promise.allSettled(this.#servers.map((server) => server.call(this.agentId, 'disconnect', {})));
+    await Promise.all(this.#servers.map((server) => server.end('SIGTERM')));
+    await this.endpoint?.close();
+    fs.rmSync(this.#folder, { recursive: true, force: true });
+  }
+}
+
+module.exports = { Stage };

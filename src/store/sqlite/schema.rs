@@ -1,0 +1,95 @@
+//! Applies and undoes the migrations, each of them all or nothing.
+
+use sqlx::SqliteConnection;
+
+use super::connection::Connections;
+use super::failure::Failure;
+use super::host;
+use crate::store::Migrated;
+
+struct Migration {
+    name: &'static str,
+    up: &'static str,
+    down: &'static str,
+}
+
+macro_rules! migrations {
+    ($($name:literal),+ $(,)?) => {
+        &[$(Migration {
+            name: concat!($name, ".sql"),
+            up: include_str!(concat!(
+                env!("CARGO_MANIFEST_DIR"), "/migrations/sqlite/", $name, ".sql"
+            )),
+            down: include_str!(concat!(
+                env!("CARGO_MANIFEST_DIR"), "/migrations/sqlite/rollback/", $name, ".sql"
+            )),
+        }),+]
+    };
+}
+
+/// In the order in which they are applied. Add new ones at the end.
+const MIGRATIONS: &[Migration] = migrations!["008_add_instance_tracking", "009_add_leases"];
+
+pub(super) async fn migrate(db: &Connections) -> Result<Migrated, Failure> {
+    let mut writer = db.writer().await?;
+    // Several processes may start at once: the first migrates, the others find it done.
+    let mut tx = writer.begin().await?;
+    sqlx::raw_sql(
+        "CREATE TABLE IF NOT EXISTS baileys_guard_migration (
+           name TEXT NOT NULL PRIMARY KEY,
+           applied_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+         )",
+    )
+    .execute(&mut *tx)
+    .await?;
+    let before = names(&mut tx).await?;
+    let mut applied = Vec::new();
+    for migration in MIGRATIONS {
+        if before.iter().any(|name| name == migration.name) {
+            continue;
+        }
+        sqlx::raw_sql(migration.up).execute(&mut *tx).await?;
+        let record = "INSERT INTO baileys_guard_migration (name) VALUES (?1)";
+        sqlx::query(record).bind(migration.name).execute(&mut *tx).await?;
+        applied.push(migration.name.to_owned());
+    }
+    host::complete(&mut tx).await?;
+    let duplicates = sqlx::query_as(
+        "SELECT CAST(agent_id AS TEXT), count(*) FROM whatsapp_sessions
+          WHERE agent_id IS NOT NULL GROUP BY agent_id HAVING count(*) > 1 ORDER BY 1",
+    );
+    let duplicates = duplicates.fetch_all(&mut *tx).await?;
+    tx.commit().await?;
+    Ok(Migrated { applied, duplicates })
+}
+
+pub(super) async fn rollback(db: &Connections) -> Result<Vec<String>, Failure> {
+    let mut writer = db.writer().await?;
+    let mut tx = writer.begin().await?;
+    let known = "SELECT 1 FROM sqlite_schema WHERE name = 'baileys_guard_migration'";
+    let known: Option<i64> = sqlx::query_scalar(known).fetch_optional(&mut *tx).await?;
+    if known.is_none() {
+        return Ok(Vec::new());
+    }
+    host::strip(&mut tx).await?;
+    let before = names(&mut tx).await?;
+    let mut undone = Vec::new();
+    for migration in MIGRATIONS.iter().rev() {
+        if before.iter().any(|name| name == migration.name) {
+            sqlx::raw_sql(migration.down).execute(&mut *tx).await?;
+            let forget = "DELETE FROM baileys_guard_migration WHERE name = ?1";
+            sqlx::query(forget).bind(migration.name).execute(&mut *tx).await?;
+            undone.push(migration.name.to_owned());
+        }
+    }
+    // What is left was applied by a later version of this library, which knows how to undo it.
+    if names(&mut tx).await?.is_empty() {
+        sqlx::raw_sql("DROP TABLE baileys_guard_migration").execute(&mut *tx).await?;
+    }
+    tx.commit().await?;
+    Ok(undone)
+}
+
+async fn names(tx: &mut SqliteConnection) -> Result<Vec<String>, Failure> {
+    Ok(sqlx::query_scalar("SELECT name FROM baileys_guard_migration").fetch_all(tx).await?)
+}

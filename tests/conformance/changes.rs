@@ -1,0 +1,56 @@
+//! The feed of hints: whoever waits is woken long before it would look anyway.
+
+use std::time::Duration;
+
+use baileys_guard::store::{Changes, Death};
+use tokio::time::timeout;
+
+use super::{Site, agent};
+
+/// Beyond what a loaded machine adds, and far below the patience of a feed.
+const SOON: Duration = Duration::from_secs(2);
+
+async fn noticed(changes: &mut Box<dyn Changes>) {
+    timeout(SOON, changes.changed()).await.expect("a hint");
+}
+
+pub async fn a_release_is_noticed(site: &Site) {
+    let (a, b) = (site.member("a").await, site.member("b").await);
+    let grant = a.claim(1, &agent(1)).await;
+    let mut mine = a.store.changes().await.unwrap();
+    let mut theirs = b.store.changes().await.unwrap();
+    a.release(&grant).await;
+    noticed(&mut theirs).await;
+    noticed(&mut mine).await;
+
+    let grant = b.claim(1, &agent(1)).await;
+    b.release(&grant).await;
+    noticed(&mut theirs).await;
+}
+
+pub async fn a_burial_is_noticed(site: &Site) {
+    let (a, b, c) = (site.member("a").await, site.member("b").await, site.member("c").await);
+    a.claim(1, &agent(1)).await;
+    let mut changes = b.store.changes().await.unwrap();
+    c.bury(&a, Death::Silent).await;
+    noticed(&mut changes).await;
+    assert_eq!(b.store.free().await.unwrap().len(), 1);
+}
+
+pub async fn a_retirement_is_noticed(site: &Site) {
+    let (a, b) = (site.member("a").await, site.member("b").await);
+    a.claim(1, &agent(1)).await;
+    let mut changes = b.store.changes().await.unwrap();
+    a.store.retire(a.id()).await.unwrap();
+    noticed(&mut changes).await;
+    assert_eq!(b.store.free().await.unwrap().len(), 1);
+}
+
+pub async fn what_happened_between_two_calls_is_noticed(site: &Site) {
+    let (a, b) = (site.member("a").await, site.member("b").await);
+    let grant = a.claim(1, &agent(1)).await;
+    let mut changes = b.store.changes().await.unwrap();
+    assert!(timeout(Duration::from_millis(300), changes.changed()).await.is_err(), "too early");
+    a.release(&grant).await;
+    noticed(&mut changes).await;
+}

@@ -1,0 +1,150 @@
+//! What becomes of an agent whose owner died.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use baileys_guard::store::{Death, Grant};
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
+
+use super::{Member, Site, agent, agents, by_agent};
+
+pub async fn from_an_owner_that_fell_silent(site: &Site) {
+    let (a, b) = (site.member("a").await, site.member("b").await);
+    let old = a.claim(9, &agent(1)).await;
+    b.claim_in_vain(1, &agent(1)).await;
+    b.bury(&a, Death::Silent).await;
+    let free = b.store.free().await.unwrap();
+    assert_eq!(free.len(), 1);
+    assert!(free[0].dead);
+    assert_eq!((free[0].token, free[0].instance_id.as_str()), (old.token, "instance-a"));
+    assert!(b.store.owners(&[agent(1)]).await.unwrap().is_empty());
+
+    let new = b.claim(1, &agent(1)).await;
+    assert!(new.takeover && new.after_silence);
+    assert!(new.token > old.token);
+    assert_eq!(b.store.owners(&[agent(1)]).await.unwrap()[0].info.instance_id, "instance-b");
+    assert!(b.store.free().await.unwrap().is_empty());
+}
+
+pub async fn from_an_owner_that_is_gone(site: &Site) {
+    let (a, b) = (site.member("a").await, site.member("b").await);
+    a.claim(1, &agent(1)).await;
+    b.bury(&a, Death::Gone).await;
+    let new = b.claim(1, &agent(1)).await;
+    assert!(new.takeover && !new.after_silence);
+    let next = b.claim(2, &agent(1)).await;
+    assert!(!next.takeover, "its own by now");
+}
+
+pub async fn of_an_agent_released_before_its_owner_died(site: &Site) {
+    let (a, b) = (site.member("a").await, site.member("b").await);
+    let grant = a.claim(1, &agent(1)).await;
+    a.release(&grant).await;
+    b.bury(&a, Death::Silent).await;
+    assert!(!b.store.free().await.unwrap()[0].dead);
+    let new = b.claim(1, &agent(1)).await;
+    assert!(!new.takeover && !new.after_silence, "nobody held it");
+}
+
+pub async fn in_a_mixed_batch(site: &Site) {
+    let (a, b, c) = (site.member("a").await, site.member("b").await, site.member("c").await);
+    let [fresh, live, released, orphan, older, same] = [1, 2, 3, 4, 5, 6].map(agent);
+    b.claim(1, &live).await;
+    let grant = b.claim(1, &released).await;
+    b.release(&grant).await;
+    c.claim(1, &orphan).await;
+    a.bury(&c, Death::Silent).await;
+    let before = a.claim(1, &older).await;
+    a.claim(7, &same).await;
+
+    let all = [&fresh, &live, &released, &orphan, &older, &same].map(String::clone);
+    let grants = a.try_claim(7, &all).await.grants;
+    let grants = by_agent(&grants);
+    assert_eq!(grants.len(), 4, "{grants:?}");
+    let kind =
+        |agent: &String| (grants[agent.as_str()].takeover, grants[agent.as_str()].after_silence);
+    assert_eq!(kind(&fresh), (false, false));
+    assert_eq!(kind(&released), (false, false));
+    assert_eq!(kind(&orphan), (true, true));
+    assert_eq!(kind(&older), (false, false));
+    assert!(grants[older.as_str()].token > before.token);
+}
+
+/// Eight processes claim the same agents at one instant.
+async fn stampede(site: &Site, agents: &[String]) -> Vec<(Member, Vec<Grant>)> {
+    let start = Arc::new(Barrier::new(8));
+    let mut claims = JoinSet::new();
+    for number in 0..8 {
+        let member = site.member(&format!("runner-{number}")).await;
+        let (start, agents) = (start.clone(), agents.to_vec());
+        claims.spawn(async move {
+            member.store.peers(member.id()).await.unwrap();
+            start.wait().await;
+            let grants = member.try_claim(1, &agents).await.grants;
+            (member, grants)
+        });
+    }
+    claims.join_all().await
+}
+
+async fn one_winner_each(outcome: &[(Member, Vec<Grant>)], agents: &[String]) {
+    let mut won = HashSet::new();
+    for (member, grants) in outcome {
+        for grant in grants {
+            assert!(won.insert(&grant.agent_id), "{} has two winners", grant.agent_id);
+        }
+        let mut leases = member.store.leases(member.id()).await.unwrap();
+        leases.sort();
+        let mut granted: Vec<_> =
+            grants.iter().map(|grant| (grant.agent_id.clone(), grant.token)).collect();
+        granted.sort();
+        assert_eq!(leases, granted, "the database says otherwise");
+    }
+    assert_eq!(won.len(), agents.len(), "agents without a winner");
+}
+
+pub async fn a_thousand_fresh_agents_have_one_winner_each(site: &Site) {
+    let agents = agents(0..1_000);
+    let outcome = stampede(site, &agents).await;
+    one_winner_each(&outcome, &agents).await;
+}
+
+pub async fn a_thousand_orphans_have_one_winner_each(site: &Site) {
+    let agents = agents(0..1_000);
+    let (a, b) = (site.member("a").await, site.member("b").await);
+    let old = a.try_claim(1, &agents).await.grants;
+    let old = by_agent(&old);
+    b.bury(&a, Death::Gone).await;
+    let outcome = stampede(site, &agents).await;
+    one_winner_each(&outcome, &agents).await;
+    for grant in outcome.iter().flat_map(|(_, grants)| grants) {
+        assert!(grant.takeover);
+        assert!(grant.token > old[grant.agent_id.as_str()].token);
+    }
+}
+
+pub async fn tokens_only_grow(site: &Site) {
+    let mut last = 0;
+    let mut owner = site.member("0").await;
+    for round in 1..=6_i64 {
+        let next = site.member(&round.to_string()).await;
+        let grant = owner.claim(round, &agent(1)).await;
+        assert!(grant.token > last, "{} after {last}", grant.token);
+        last = grant.token;
+        match round {
+            1 | 4 => owner.release(&grant).await,
+            2 | 5 => next.bury(&owner, Death::Silent).await,
+            3 => owner.store.retire(owner.id()).await.unwrap(),
+            _ => {
+                // A clock that once was far ahead leaves tokens that no clock gives.
+                last += 1_000_000_000_000;
+                let update = format!("UPDATE baileys_guard_lease SET token = {last}");
+                site.execute(&update).await;
+                continue;
+            }
+        }
+        owner = next;
+    }
+    assert_eq!(owner.claim(9, &agent(1)).await.token, last + 1);
+}
