@@ -837,4 +837,7 @@ module.exports.__napiBindingTarget = __napiStampBindingTarget(nativeBinding, __n
 module.exports = nativeBinding
 module.exports.NativeClaim = nativeBinding.NativeClaim
 module.exports.NativeGuard = nativeBinding.NativeGuard
+module.exports.NativeScheduler = nativeBinding.NativeScheduler
+module.exports.classifyEnd = nativeBinding.classifyEnd
 module.exports.nativeVersion = nativeBinding.nativeVersion
+module.exports.reconnectDelays = nativeBinding.reconnectDelays

@@ -5,6 +5,7 @@
 const { asyncOnDefaultGuard, configure, onDefaultGuard } = require('./lib/default-guard');
 const errors = require('./lib/errors');
 const { Guard } = require('./lib/guard');
+const { classifyDisconnect } = require('./lib/reconnect/facts');
 
 // Errors
 module.exports.GuardError = errors.GuardError;
@@ -26,3 +27,8 @@ module.exports.getOwner = asyncOnDefaultGuard('getOwner');
 module.exports.listSessions = asyncOnDefaultGuard('listSessions');
 module.exports.watchOwnership = onDefaultGuard('watchOwnership');
 module.exports.shutdown = asyncOnDefaultGuard('shutdown');
+
+// Reconnecting
+module.exports.createReconnectScheduler = onDefaultGuard('createReconnectScheduler');
+module.exports.superviseSession = asyncOnDefaultGuard('superviseSession');
+module.exports.classifyDisconnect = classifyDisconnect;

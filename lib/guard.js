@@ -19,6 +19,8 @@ const { GuardError, settle, unwrap } = require('./errors');
 const { Heartbeat } = require('./heartbeat');
 const native = require('./native');
 const { resolveOptions } = require('./options');
+const { Reconnecting } = require('./reconnect');
+const { classifyDisconnect } = require('./reconnect/facts');
 
 const SESSION_DATES = ['lastConnected', 'updatedAt'];
 
@@ -28,6 +30,7 @@ class Guard extends EventEmitter {
   #claims = new Map(); // serial of the native claim -> Claim
   #listeners = new Set(); // of watchOwnership
   #heartbeat;
+  #reconnecting;
   #shutdown;
 
   constructor(options) {
@@ -48,6 +51,16 @@ class Guard extends EventEmitter {
         (event) => this.#happened(event),
       ),
     );
+    this.#reconnecting = new Reconnecting({
+      guard: this,
+      native: this.#native,
+      logger: resolved.logger,
+      claimOn: (agentId) => this.#claims.get(this.#native.held(agentId)),
+      call: (callback, ...args) => this.#call(callback, ...args),
+      trouble: (what, error) => this.#trouble(what, error),
+      checkOpen: () => this.#checkOpen(),
+      isBeating: () => this.#heartbeat !== undefined,
+    });
   }
 
   /** This instance's public name. */
@@ -161,6 +174,20 @@ class Guard extends EventEmitter {
     return stop;
   }
 
+  createReconnectScheduler(options) {
+    this.#checkOpen();
+    return this.#reconnecting.createScheduler(options);
+  }
+
+  async superviseSession(agentId, options) {
+    this.#checkOpen();
+    return this.#reconnecting.superviseSession(agentId, options);
+  }
+
+  classifyDisconnect(error, options) {
+    return classifyDisconnect(error, options);
+  }
+
   shutdown(options) {
     this.#shutdown ??= this.#end(options);
     return this.#shutdown;
@@ -170,22 +197,25 @@ class Guard extends EventEmitter {
     const { timeoutMs = 10_000, beforeRelease } = checkObject(options, 'options');
     checkMs(timeoutMs, 'timeoutMs');
     checkOptionalFunction(beforeRelease, 'beforeRelease');
+    const started = performance.now();
+    const left = () => Math.max(0, timeoutMs - (performance.now() - started));
+    const close = async (claim) => {
+      try {
+        await beforeRelease?.(claim);
+      } catch (error) {
+        this.#trouble(`beforeRelease of agent ${claim.agentId} failed`, error);
+      }
+    };
     // The heart goes on beating until the sockets are closed: nobody may take over before.
+    // Most of the time is for handing sessions over one by one, the rest for what is left then.
+    await withTimeout(
+      this.#reconnecting.end({ timeoutMs: timeoutMs * 0.6, beforeRelease: close }),
+      timeoutMs * 0.8,
+    );
     const claims = [...this.#claims.values()];
-    if (beforeRelease) {
-      const closing = Promise.all(
-        claims.map(async (claim) => {
-          try {
-            await beforeRelease(claim);
-          } catch (error) {
-            this.#trouble(`beforeRelease of agent ${claim.agentId} failed`, error);
-          }
-        }),
-      );
-      await withTimeout(closing, timeoutMs);
-    }
+    await withTimeout(Promise.all(claims.map(close)), left());
     this.#heartbeat?.stop();
-    const told = await this.#native.shutdown(timeoutMs);
+    const told = await this.#native.shutdown(Math.max(left(), 0.2 * timeoutMs));
     for (const claim of claims) claim.end('released');
     this.#listeners.clear();
     if (!told) {

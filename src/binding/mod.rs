@@ -6,6 +6,8 @@ mod claim;
 mod event;
 mod guard;
 mod outcome;
+mod reconnect;
+mod reconnect_objects;
 
 use napi_derive::napi;
 

@@ -112,6 +112,25 @@ pub struct Memo {
     pub reason: Option<Reason>,
 }
 
+/// What the database remembers of a session.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Known {
+    /// What happened since its connection last held.
+    pub history: History,
+    /// How long it has still to wait.
+    pub wait: Duration,
+    /// Why.
+    pub reason: Option<Reason>,
+}
+
+impl Known {
+    fn plan(&self) -> Option<Decision> {
+        let attempt = self.history.failures;
+        let (action, delay) = (Action::Quarantine, self.wait);
+        self.reason.map(|reason| Decision { action, delay, attempt, reason })
+    }
+}
+
 /// All sessions of one scheduler.
 pub struct Board {
     rules: Rules,
@@ -119,6 +138,8 @@ pub struct Board {
     pace: Pace,
     random: fn() -> f64,
     sessions: HashMap<Id, Session>,
+    /// How many of them are up.
+    up: usize,
     timers: BTreeSet<(Tick, Id)>,
     lines: Lines,
     /// Sessions that are gone while their socket may still report its end.
@@ -142,6 +163,7 @@ impl Board {
             pace,
             random,
             sessions: HashMap::new(),
+            up: 0,
             timers: BTreeSet::new(),
             lines: Lines::new(max_concurrent),
             closing: BTreeSet::new(),
@@ -233,36 +255,40 @@ impl Board {
         calls.push(Call::Turn { id, turn: session.turn, attempt: session.history.tries });
     }
 
+    /// Enters a session that this instance has just claimed, with what the database remembers.
+    /// One that is here already goes on as it is.
+    pub fn resume(&mut self, id: &Id, known: Known, now: Tick) {
+        self.closing.remove(id);
+        if !self.sessions.contains_key(id) {
+            let due = now + known.wait;
+            self.insert(id, Phase::Waiting { due, plan: known.plan() });
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.history = known.history;
+                session.recalled = true;
+            }
+        }
+    }
+
     /// What the database remembers, told when the claim is held and the connect is to begin.
-    /// Returns the time that is left to wait, in which case the turn is over, or nothing and the
-    /// number of the connect; `None` when the turn is not this session's any more.
+    /// Returns the number of the connect and the time that is left to wait, in which case the
+    /// turn is over; nothing when it was over before.
     pub fn recall(
         &mut self,
         id: &Id,
         turn: u32,
-        known: Option<(History, Duration, Option<Reason>)>,
+        known: Option<Known>,
         now: Tick,
-    ) -> Option<(Duration, u32)> {
+    ) -> Option<(u32, Duration)> {
         let session = self.connecting(id, turn)?;
-        let Some((known, wait, reason)) = known.filter(|_| !session.recalled) else {
-            session.recalled = true;
-            return Some((Duration::ZERO, session.history.tries));
-        };
+        let known = known.filter(|_| !session.recalled).unwrap_or_default();
         session.recalled = true;
-        session.history.merge(&known);
-        if wait.is_zero() {
-            return Some((Duration::ZERO, session.history.tries));
+        session.history.merge(&known.history);
+        let attempt = session.history.tries;
+        if !known.wait.is_zero() {
+            session.history.tries -= 1;
+            self.enter(id, Phase::Waiting { due: now + known.wait, plan: known.plan() });
         }
-        session.history.tries -= 1;
-        let (attempt, failures) = (session.history.tries + 1, session.history.failures);
-        let plan = reason.map(|reason| Decision {
-            action: Action::Quarantine,
-            delay: wait,
-            attempt: failures,
-            reason,
-        });
-        self.enter(id, Phase::Waiting { due: now + wait, plan });
-        Some((wait, attempt))
+        Some((attempt, known.wait))
     }
 
     /// Whether the database still has to be asked about a session.
@@ -323,31 +349,36 @@ impl Board {
         }
     }
 
-    /// The connection ended, or came to nothing.
-    pub fn disconnected(&mut self, id: &Id, reason: Reason, held: bool, now: Tick) -> Decision {
+    /// The connection ended, or came to nothing. Returns the decision, and whether it is news: the
+    /// end of a socket that was given up here, or that was counted already, is not.
+    pub fn disconnected(
+        &mut self,
+        id: &Id,
+        reason: Reason,
+        held: bool,
+        now: Tick,
+    ) -> (Decision, bool) {
         let gone = Decision { action: Action::None, delay: Duration::ZERO, attempt: 0, reason };
         if self.closing.remove(id) && !self.sessions.contains_key(id) {
-            return gone;
+            return (gone, false);
         }
         let Some(session) = self.sessions.get_mut(id) else {
             self.insert(id, Phase::Up { since: now, review: None, stable: false });
-            return self.end(id, reason, held, now);
+            return (self.end(id, reason, held, now), true);
         };
         let owed = std::mem::take(&mut session.report_owed);
         let final_word = matches!(treatment(reason), Treatment::Stop | Treatment::Conflict);
         match session.phase {
             Phase::Waiting { due, plan: Some(plan) } if owed && !final_word => {
-                Decision { delay: due.since(now), ..plan }
+                return (Decision { delay: due.since(now), ..plan }, false);
             }
             Phase::InLine { plan: Some(plan), .. } if owed && !final_word => {
-                Decision { delay: Duration::ZERO, ..plan }
+                return (Decision { delay: Duration::ZERO, ..plan }, false);
             }
-            Phase::Up { .. } => {
-                self.held(id, now);
-                self.end(id, reason, held, now)
-            }
-            _ => self.end(id, reason, held, now),
+            Phase::Up { .. } => self.held(id, now),
+            _ => {}
         }
+        (self.end(id, reason, held, now), true)
     }
 
     /// The claim is lost. Nothing to decide for a session that has no socket and claims anew at
@@ -413,9 +444,24 @@ impl Board {
         self.sessions.iter().filter_map(pending).collect()
     }
 
-    /// How many sessions there are, and how many of them stand in line or are in flight.
-    pub fn load(&self) -> (usize, usize) {
-        (self.sessions.len(), self.lines.len())
+    /// How many sessions there are.
+    pub fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// No session is here.
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    /// How many sessions connect now, or will as soon as they may.
+    pub fn busy(&self, now: Tick) -> usize {
+        self.lines.len() + self.timers.iter().take_while(|(at, _)| *at <= now).count()
+    }
+
+    /// Whether some session connects or waits to.
+    pub fn has_pending(&self) -> bool {
+        self.up < self.sessions.len()
     }
 
     /// What the database has to be told since this was last asked.
@@ -536,6 +582,7 @@ impl Board {
         match phase {
             Phase::InLine { line, place, .. } => self.lines.leave(line, place),
             Phase::Connecting { line: Some(line), .. } => self.lines.landed(line),
+            Phase::Up { .. } => self.up -= 1,
             _ => {}
         }
     }
@@ -547,6 +594,7 @@ impl Board {
         match phase {
             Phase::InLine { line, place, .. } => self.lines.join(line, place, id.clone()),
             Phase::Connecting { line: Some(line), .. } => self.lines.took_off(line),
+            Phase::Up { .. } => self.up += 1,
             _ => {}
         }
     }

@@ -69,7 +69,7 @@ impl World {
 
     fn ends(&mut self, name: &str, reason: Reason) -> Decision {
         let now = self.tick();
-        self.board.disconnected(&id(name), reason, true, now)
+        self.board.disconnected(&id(name), reason, true, now).0
     }
 }
 
@@ -204,7 +204,7 @@ fn a_turn_that_is_over_is_not_heard_any_more() {
     let now = world.tick();
     assert_eq!(world.board.failed(&id("a"), 1, Reason::LoggedOut, true, now), None);
     assert_eq!(world.board.recall(&id("a"), 1, None, now), None);
-    assert_eq!(world.board.recall(&id("a"), 2, None, now), Some((Duration::ZERO, 2)));
+    assert_eq!(world.board.recall(&id("a"), 2, None, now), Some((2, Duration::ZERO)));
 }
 
 #[test]
@@ -261,8 +261,9 @@ fn what_the_database_remembers_goes_on() {
     assert!(world.board.unknown(&id("a")));
     let known = History { tries: 6, failures: 6, failing: ms(120_000), ..History::default() };
     let now = world.tick();
-    let recalled = world.board.recall(&id("a"), 1, Some((known, Duration::ZERO, None)), now);
-    assert_eq!(recalled, Some((Duration::ZERO, 7)));
+    let known = Known { history: known, ..Known::default() };
+    let recalled = world.board.recall(&id("a"), 1, Some(known), now);
+    assert_eq!(recalled, Some((7, Duration::ZERO)));
     assert!(!world.board.unknown(&id("a")));
     let decision = world.ends("a", Reason::Network);
     assert_eq!((decision.attempt, decision.delay), (7, ms(30_000)));
@@ -276,15 +277,16 @@ fn a_quarantine_outlives_its_owner() {
     let known = History { tries: 9, failures: 9, quarantines: 2, ..History::default() };
     let reason = Some(Reason::UnavailableService);
     let now = world.tick();
-    let recalled = world.board.recall(&id("a"), 1, Some((known, ms(90_000), reason)), now);
-    assert_eq!(recalled, Some((ms(90_000), 10)));
+    let known = Known { history: known, wait: ms(90_000), reason };
+    let recalled = world.board.recall(&id("a"), 1, Some(known), now);
+    assert_eq!(recalled, Some((10, ms(90_000))));
     let [pending] = &world.board.pending(world.tick())[..] else { panic!() };
     assert_eq!((pending.attempt, pending.due_in), (10, ms(90_000)));
     assert_eq!(pending.reason, reason);
     assert!(world.turns(89_000).is_empty());
     assert_eq!(world.turns(2_000).len(), 1);
     let now = world.tick();
-    assert_eq!(world.board.recall(&id("a"), 2, None, now), Some((Duration::ZERO, 10)));
+    assert_eq!(world.board.recall(&id("a"), 2, None, now), Some((10, Duration::ZERO)));
 }
 
 #[test]
@@ -340,13 +342,14 @@ fn a_session_goes_on_under_the_name_of_the_database() {
     world.board.rename(&id("A"), &id("a"));
     assert_eq!(world.board.pending(world.tick())[0].id, id("a"));
     let now = world.tick();
-    assert_eq!(world.board.recall(&id("a"), 1, None, now), Some((Duration::ZERO, 1)));
+    assert_eq!(world.board.recall(&id("a"), 1, None, now), Some((1, Duration::ZERO)));
     world.schedule("A");
     world.pass(10);
     world.board.rename(&id("A"), &id("a"));
-    assert_eq!(world.board.load(), (1, 1), "both names are one session");
+    assert_eq!(world.board.len(), 1, "both names are one session");
+    assert!(world.board.has_pending());
     world.board.connected(&id("a"), world.tick());
-    assert_eq!(world.board.load(), (1, 0));
+    assert!(!world.board.has_pending());
 }
 
 #[test]
@@ -368,10 +371,27 @@ fn ten_thousand_sessions_cost_microseconds_and_little_memory() {
         world.board.cancel(id);
     }
     let cancelled = started.elapsed() - added - fired;
-    assert_eq!(world.board.load(), (0, 0));
+    assert!(world.board.is_empty() && !world.board.has_pending());
     // A debug build on a busy machine; `npm run bench -- reconnect` measures.
     for (what, took) in [("add", added), ("fire", fired), ("cancel", cancelled)] {
         assert!(took < Duration::from_millis(1_000), "{what}: {took:?}");
     }
     assert!(size_of::<Session>() <= 256, "{} bytes", size_of::<Session>());
+}
+
+#[test]
+fn what_was_claimed_at_once_goes_on_where_it_was() {
+    let mut world = World::new(5, 100.0);
+    let now = world.tick();
+    let history = History { tries: 9, failures: 9, quarantines: 1, ..History::default() };
+    let reason = Some(Reason::RateLimited);
+    world.board.resume(&id("fresh"), Known::default(), now);
+    world.board.resume(&id("waits"), Known { history, wait: ms(5_000), reason }, now);
+    world.board.resume(&id("waits"), Known::default(), now);
+    assert_eq!(world.board.busy(now), 1);
+    let turns = world.turns(4_000);
+    assert_eq!(turns.iter().map(|turn| turn.1.as_str()).collect::<Vec<_>>(), ["fresh"]);
+    assert!(!world.board.unknown(&id("waits")));
+    let calls = world.pass(2_000);
+    assert!(matches!(&calls[..], [(_, Call::Turn { attempt: 10, .. })]), "{calls:?}");
 }

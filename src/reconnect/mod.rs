@@ -24,8 +24,10 @@
 pub mod backoff;
 pub mod board;
 pub mod lines;
+pub mod memory;
 pub mod pace;
 pub mod policy;
 pub mod reason;
+pub mod resumer;
 pub mod scheduler;
 pub mod share;
