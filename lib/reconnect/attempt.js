@@ -35,6 +35,11 @@ class Attempt {
     return this.#over;
   }
 
+  /** Resolves when it is over. */
+  ended = new Promise((resolve) => {
+    this.#controller.signal.addEventListener('abort', resolve, { once: true });
+  });
+
   /** Something to be waited for when the attempt ends. */
   closesWith(promise) {
     this.#closing.push(Promise.resolve(promise).catch(() => {}));

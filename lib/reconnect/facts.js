@@ -59,12 +59,13 @@ function codeIn(value) {
  * and that has not failed before.
  *
  * @param {unknown} error as for `disconnected()`
- * @param {object} [options] the numbers of a scheduler
+ * @param {object} [options] the numbers of a scheduler; without jitter unless it is given
  */
 function classifyDisconnect(error, options) {
   const facts = factsOf(error);
-  const numbers = checkNumbers(checkObject(options, 'options'));
-  return { ...native.classifyEnd(numbers, facts), code: facts.code ?? null };
+  const numbers = checkNumbers({ jitter: 0, ...checkObject(options, 'options') });
+  const { news, ...decision } = native.classifyEnd(numbers, facts);
+  return { ...decision, code: facts.code ?? null };
 }
 
 /** The waits of a scheduler with these options: `[{ action, nth, baseMs, minMs, maxMs }]`. */

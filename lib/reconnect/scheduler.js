@@ -301,9 +301,13 @@ class ReconnectScheduler {
   async #open(id, attempt) {
     const opener = this.#openers.get(id) ?? this.#openers.get(undefined);
     const { claim, signal } = attempt;
-    const value = await opener(id, { claim, attempt: attempt.attempt, signal }, attempt);
-    attempt.opened(value);
+    const connecting = (async () => {
+      attempt.opened(await opener(id, { claim, attempt: attempt.attempt, signal }, attempt));
+    })();
+    // A connect that hangs is not waited for when its attempt is over; it may still come back.
+    await Promise.race([connecting, attempt.ended]);
     if (!attempt.over) this.#native.opened(id, attempt.turn);
+    else connecting.catch(() => {});
   }
 
   /** A claim whose turn was over before it came. */

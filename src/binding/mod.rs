@@ -6,7 +6,7 @@ mod claim;
 mod event;
 mod guard;
 mod outcome;
-mod reconnect;
+pub mod reconnect;
 mod reconnect_objects;
 
 use napi_derive::napi;

@@ -15,6 +15,10 @@ use super::policy::{Action, Decision, History, Rules, Treatment, decide, treatme
 use super::reason::Reason;
 use crate::clock::Tick;
 
+/// How long the claim of a session may take when its turn has come. The database's answers have
+/// limits of their own, so this is for what nobody has thought of.
+const CLAIM_LIMIT: Duration = Duration::from_secs(90);
+
 /// Names a session.
 pub type Id = Arc<str>;
 
@@ -246,7 +250,7 @@ impl Board {
 
     fn fire(&mut self, now: Tick, calls: &mut Vec<Call>) {
         let Some((line, id)) = self.lines.take() else { return };
-        let deadline = now + self.connect_timeout;
+        let deadline = now + self.connect_timeout.max(CLAIM_LIMIT);
         self.enter(&id, Phase::Connecting { since: now, deadline, line: Some(line) });
         let Some(session) = self.sessions.get_mut(&id) else { return };
         session.turn = session.turn.wrapping_add(1);
@@ -284,10 +288,16 @@ impl Board {
         session.recalled = true;
         session.history.merge(&known.history);
         let attempt = session.history.tries;
-        if !known.wait.is_zero() {
+        let next = if !known.wait.is_zero() {
             session.history.tries -= 1;
-            self.enter(id, Phase::Waiting { due: now + known.wait, plan: known.plan() });
-        }
+            Phase::Waiting { due: now + known.wait, plan: known.plan() }
+        } else if let Phase::Connecting { line, .. } = session.phase {
+            // What the claim took does not count.
+            Phase::Connecting { since: now, deadline: now + self.connect_timeout, line }
+        } else {
+            return None;
+        };
+        self.enter(id, next);
         Some((attempt, known.wait))
     }
 

@@ -67,6 +67,12 @@ impl World {
             .collect()
     }
 
+    /// The claim of a session whose turn it is has come.
+    fn claimed(&mut self, name: &str, turn: u32) {
+        let now = self.tick();
+        self.board.recall(&id(name), turn, None, now).expect("its turn");
+    }
+
     fn ends(&mut self, name: &str, reason: Reason) -> Decision {
         let now = self.tick();
         self.board.disconnected(&id(name), reason, true, now).0
@@ -129,11 +135,13 @@ fn a_later_wish_does_not_delay_and_an_earlier_one_brings_forward() {
 fn a_connect_that_hangs_is_ended_by_the_clock_and_tried_again() {
     let mut world = World::new(5, 100.0);
     world.schedule("a");
+    world.pass(5_000);
+    world.claimed("a", 1); // which took five seconds
     let calls = world.pass(60_000);
     let Some((when, Call::TimedOut { turn: 1, decision, .. })) = calls.last() else {
         panic!("{calls:?}")
     };
-    assert_eq!(*when, 1_060_000);
+    assert_eq!(*when, 1_065_000);
     assert_eq!((decision.action, decision.delay), (Action::Retry, ms(1_000)));
     assert_eq!(decision.reason, Reason::ConnectTimeout);
     assert_eq!(world.turns(1_000).len(), 1);
@@ -144,6 +152,7 @@ fn a_connect_that_returned_is_watched_until_the_connection_is_up() {
     let mut world = World::new(1, 100.0);
     world.schedule("a");
     world.pass(10);
+    world.claimed("a", 1);
     world.board.opened(&id("a"), 1);
     let calls = world.pass(60_000);
     assert!(matches!(calls[..], [(_, Call::TimedOut { .. })]), "{calls:?}");
@@ -154,7 +163,9 @@ fn a_qr_code_that_waits_to_be_scanned_gets_time_and_takes_up_no_place() {
     let mut world = World::new(1, 100.0);
     world.schedule("a");
     world.schedule("b");
-    assert_eq!(world.turns(50_000).len(), 1);
+    world.pass(10);
+    world.claimed("a", 1);
+    assert!(world.turns(50_000).is_empty());
     world.board.progress(&id("a"), world.tick());
     assert_eq!(world.turns(59_000)[0].1, "b");
 }
@@ -178,6 +189,8 @@ fn an_end_that_is_reported_twice_counts_once() {
 fn a_late_report_that_settles_the_matter_is_heard() {
     let mut world = World::new(5, 100.0);
     world.schedule("a");
+    world.pass(10);
+    world.claimed("a", 1);
     world.pass(60_000);
     assert_eq!(world.ends("a", Reason::LoggedOut).action, Action::Stop);
     assert!(world.turns(3_600_000).is_empty());
@@ -200,6 +213,8 @@ fn ends_of_a_socket_that_the_board_has_given_up_start_nothing() {
 fn a_turn_that_is_over_is_not_heard_any_more() {
     let mut world = World::new(5, 100.0);
     world.schedule("a");
+    world.pass(10);
+    world.claimed("a", 1);
     world.pass(62_000);
     let now = world.tick();
     assert_eq!(world.board.failed(&id("a"), 1, Reason::LoggedOut, true, now), None);
@@ -394,4 +409,13 @@ fn what_was_claimed_at_once_goes_on_where_it_was() {
     assert!(!world.board.unknown(&id("waits")));
     let calls = world.pass(2_000);
     assert!(matches!(&calls[..], [(_, Call::Turn { attempt: 10, .. })]), "{calls:?}");
+}
+
+#[test]
+fn a_claim_that_never_comes_gives_its_place_back() {
+    let mut world = World::new(1, 100.0);
+    world.schedule("a");
+    world.schedule("b");
+    assert_eq!(world.turns(89_000).len(), 1);
+    assert!(world.turns(2_000).iter().any(|turn| turn.1 == "b"));
 }

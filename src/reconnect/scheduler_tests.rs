@@ -66,6 +66,7 @@ impl Run {
             let Call::Turn { id, turn, .. } = call.expect("the scheduler runs") else { continue };
             let now = self.started.elapsed();
             self.connects.entry(id.to_string()).or_default().push(now);
+            self.scheduler.with(|board, tick| board.recall(&id, turn, None, tick));
             self.scheduler.with(|board, tick| match endpoint {
                 Endpoint::Refuses => {
                     board.disconnected(&id, Reason::UnavailableService, true, tick);
