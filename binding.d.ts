@@ -68,8 +68,11 @@ export declare class NativeScheduler {
    * when it connects or is up already.
    */
   schedule(agentId: string, delayMs: number, reset: boolean): boolean
-  /** Enters sessions that were claimed just now, with what the database remembers of them. */
-  resume(agentIds: Array<string>): Promise<void | Error>
+  /**
+   * Enters sessions that were claimed just now, with what the database remembers of them.
+   * Returns how long each has to wait, in milliseconds.
+   */
+  resume(agentIds: Array<string>): Promise<number[] | Error>
   /** The claim of a turn is held: may it connect? Nothing when the turn is over. */
   admit(agentId: string, turn: number): Promise<Admission | undefined | Error>
   /** The user's `connect` has returned. */
@@ -92,8 +95,8 @@ export declare class NativeScheduler {
   pending(): Array<PendingObject>
   /** Whether there are any. */
   hasPending(): boolean
-  /** How many sessions connect now or will as soon as they may. */
-  busy(): number
+  /** How many sessions will connect as soon as they may. */
+  inLine(): number
   /** Resolves when the database knows the failures that were decided on until now. */
   remember(): Promise<void | Error>
   /** Looks for sessions that nobody runs; `room` is how many could be connected soon. */

@@ -6,6 +6,7 @@ const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 
+const { startChild } = require('./child');
 const { defer } = require('./cleanup');
 const { createDatabase } = require('./postgres');
 
@@ -20,24 +21,23 @@ function temporaryFolder() {
 
 /** An SQLite file with the same face as the PostgreSQL database of `postgres.js`. */
 class SqliteDatabase {
-  #db;
+  #child;
 
   constructor(file) {
     this.file = file;
     this.url = `sqlite:${file}`;
-    defer(() => this.#db?.close());
   }
 
   /** For looking into it past the guard; `$1` parameters as PostgreSQL has them. */
   async query(sql, values = []) {
-    const Database = require('libsql');
-    this.#db ??= new Database(this.file, { timeout: 5000 });
-    const numbered = sql.replace(/\$(\d+)/g, '?$1').replace(/::\w+/g, '');
-    const statement = this.#db.prepare(numbered);
-    if (statement.reader ?? /^\s*(select|pragma|with)|returning/i.test(sql)) {
-      return { rows: statement.all(...values) };
-    }
-    return { rows: [], rowCount: statement.run(...values).changes };
+    this.#child ??= this.#open();
+    return (await this.#child).call('query', sql, values);
+  }
+
+  async #open() {
+    const child = await startChild('sqlite.js');
+    await child.call('open', this.file);
+    return child;
   }
 }
 

@@ -9,20 +9,29 @@ const { settle } = require('../errors');
 const SWEEP_MS = 15_000;
 /** … and while there is something that nobody has. */
 const LEFT_MS = 1000;
+/** Sessions that are handed over for balance go this far apart. */
+const BALANCE_MS = 1000;
 /** How long an agent that could not be claimed is left alone. */
 const REFUSED_MS = 60_000;
-/** Sessions are taken as far ahead as they can be connected in this time. */
-const AHEAD_MS = 2000;
+/** Sessions are taken as far ahead as they can be connected in this time: in good batches … */
+const AHEAD_MS = 5000;
+/** … and little by little at first, when others may be about to start. */
+const FIRST_AHEAD_MS = 500;
+const FIRST_MS = 10_000;
+/** Those who start in the same moment get to know of each other before anything is taken. */
+const MEET_MS = 300;
 
 class Resuming {
   #deps;
-  #ahead;
+  #perMs;
+  #startedAt;
   #running = false;
   #stopWatching;
   #sweep;
   #looking;
   #again = false;
   #peers = 0;
+  #balancedAt = -Infinity;
   #leftThere = 0;
   #refused = new Map(); // agent -> when it may be tried again
   #run; // the call of resumeAll() that is under way
@@ -30,8 +39,7 @@ class Resuming {
 
   constructor(deps) {
     this.#deps = deps;
-    const { connectsPerSecond, maxConcurrent } = deps.options.numbers;
-    this.#ahead = Math.max(maxConcurrent, Math.ceil((connectsPerSecond * AHEAD_MS) / 1000));
+    this.#perMs = deps.options.numbers.connectsPerSecond / 1000;
   }
 
   /** Starts it; resolves when what there was at the start is taken care of. */
@@ -50,7 +58,7 @@ class Resuming {
 
   /** Another session may be begun. */
   roomMade() {
-    if (this.#running && this.#leftThere > 0 && this.#room() >= this.#ahead / 2) this.#look();
+    if (this.#running && this.#leftThere > 0 && this.#room() >= this.#ahead() / 2) this.#look();
   }
 
   /** Sessions not connected for that long and that nobody runs. */
@@ -68,6 +76,15 @@ class Resuming {
       }));
   }
 
+  /** Leaves it to the others, of which it returns the number. */
+  async leave() {
+    const took = this.#running;
+    const peers = this.stopTaking();
+    await this.#looking;
+    if (took) await settle(this.#deps.native.leave());
+    return peers;
+  }
+
   /** Takes nothing from now on. Returns how many others take part. */
   stopTaking() {
     const took = this.#running;
@@ -79,28 +96,26 @@ class Resuming {
     return took ? this.#peers : 0;
   }
 
-  /** The same; what it returns tells the database. */
-  stop() {
-    const took = this.#running;
-    this.stopTaking();
-    return async () => {
-      await this.#looking;
-      if (took) await settle(this.#deps.native.leave()).catch(() => {});
-    };
-  }
-
   async #start() {
     this.#running = true;
     const { host } = this.#deps;
     this.#stopWatching = host.guard.watchOwnership(() => this.#look());
     try {
       await this.#stopWatching.ready;
+      await this.#meet();
     } catch (error) {
       this.#stopWatching();
       this.#running = false;
       this.#run?.fail(error);
       this.#run = undefined;
     }
+  }
+
+  /** Takes part without taking, if there is anything to take. */
+  async #meet() {
+    this.#startedAt = performance.now();
+    const { orphans } = await settle(this.#deps.native.look(0));
+    if (orphans > 0) await new Promise((resolve) => setTimeout(resolve, MEET_MS));
   }
 
   /** One look at a time; one that is asked for meanwhile follows. */
@@ -152,8 +167,11 @@ class Resuming {
     for (const claim of claims) this.#deps.took(claim);
     if (taken.length === 0) return 0;
     this.#run?.took(taken);
-    await settle(this.#deps.native.resume(taken));
+    const waits = await settle(this.#deps.native.resume(taken));
     this.#deps.resumed(taken);
+    taken.forEach((agentId, index) => {
+      if (waits[index] > 0) this.tried(agentId); // in quarantine, for a while yet
+    });
     return taken.length;
   }
 
@@ -188,13 +206,24 @@ class Resuming {
     return true;
   }
 
+  /** One at a time, and the next when somebody has taken it: until then there are orphans. */
   async #balance() {
+    const now = performance.now();
+    if (now - this.#balancedAt < BALANCE_MS) return;
     const agentId = this.#deps.idle();
-    if (agentId !== undefined) await this.#deps.handOver(agentId);
+    if (agentId === undefined) return;
+    this.#balancedAt = now;
+    await this.#deps.handOver(agentId);
   }
 
   #room() {
-    return Math.max(0, this.#ahead - this.#deps.native.busy());
+    return Math.max(0, this.#ahead() - this.#deps.native.inLine());
+  }
+
+  /** How many are to stand in line. */
+  #ahead() {
+    const isFirst = performance.now() - this.#startedAt < FIRST_MS;
+    return Math.ceil(this.#perMs * (isFirst ? FIRST_AHEAD_MS : AHEAD_MS));
   }
 
   #progress() {

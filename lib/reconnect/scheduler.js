@@ -197,7 +197,7 @@ class ReconnectScheduler {
   async #drain({ timeoutMs, beforeRelease }) {
     if (this.#stopped) return;
     const agents = [...this.#attempts.keys()].filter((id) => this.#attempts.get(id).claim.held);
-    const peers = this.#resuming.stopTaking();
+    const peers = await this.#resuming.leave(); // so that the others count without this one
     if (!peers || agents.length === 0) return;
     const pace = this.#options.numbers.connectsPerSecond * peers;
     const gapMs = Math.min(1000 / pace, (0.8 * timeoutMs) / agents.length);
@@ -212,7 +212,7 @@ class ReconnectScheduler {
 
   async #stop({ release }) {
     this.#native.stop();
-    const leaving = this.#resuming.stop();
+    const leaving = release ? this.#resuming.leave() : this.#resuming.stopTaking();
     const agents = [...this.#attempts.keys()];
     for (const id of agents) this.#end(id, sessionEnded(id, 'its scheduler was stopped'));
     clearTimeout(this.#awake);
@@ -221,7 +221,7 @@ class ReconnectScheduler {
     await Promise.all(this.#tasks);
     if (release) {
       await Promise.all([...this.#taken].map(([id, claim]) => this.#giveBack(id, claim)));
-      await leaving();
+      await leaving.catch(() => {}); // it is dead to the others soon
     }
   }
 

@@ -110,6 +110,8 @@ class Socket {
       problem: () => this.#problem(),
       report: (problem) => this.#unhealthy(problem),
     });
+    // What happened while `makeSocket` was still at work told nobody.
+    if (socket.ws?.isClosed === true) this.#unhealthy('its socket is closed');
   }
 
   #on(emitter, event, listener) {

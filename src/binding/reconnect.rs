@@ -1,5 +1,6 @@
 //! A reconnect scheduler as JavaScript holds it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use napi::Status;
@@ -18,7 +19,7 @@ use super::reconnect_objects::{
 use crate::clock::{BootClock, Clock, Tick};
 use crate::error::Result;
 use crate::ownership::Ownership;
-use crate::reconnect::board::{Board, Call, Id};
+use crate::reconnect::board::{Board, Call, Id, Known};
 use crate::reconnect::memory::Memory;
 use crate::reconnect::policy::{Action, History, decide};
 use crate::reconnect::reason::Reason;
@@ -80,20 +81,18 @@ impl NativeScheduler {
     }
 
     /// Enters sessions that were claimed just now, with what the database remembers of them.
-    #[napi(ts_return_type = "Promise<void | Error>")]
-    pub async fn resume(&self, agent_ids: Vec<String>) -> Outcome<()> {
+    /// Returns how long each has to wait, in milliseconds.
+    #[napi(ts_return_type = "Promise<number[] | Error>")]
+    pub async fn resume(&self, agent_ids: Vec<String>) -> Outcome<Vec<f64>> {
         let ids: Vec<Id> = agent_ids.iter().map(|agent_id| agent_id.as_str().into()).collect();
         let known = self.memory.recall(&ids).await;
-        known
-            .map(|known| {
-                self.scheduler.with(|board, now| {
-                    for id in &ids {
-                        let known = known.iter().find(|(agent, _)| agent == id);
-                        board.resume(id, known.map(|(_, known)| *known).unwrap_or_default(), now);
-                    }
-                });
+        let enter = |known: HashMap<Id, Known>| {
+            self.scheduler.with(|board, now| {
+                let known = |id| known.get(id).copied().unwrap_or_default();
+                ids.iter().map(|id| whole_ms(board.resume(id, known(id), now))).collect()
             })
-            .into()
+        };
+        known.map(enter).into()
     }
 
     /// The claim of a turn is held: may it connect? Nothing when the turn is over.
@@ -105,7 +104,7 @@ impl NativeScheduler {
                 return Ok(None);
             }
             let known = self.memory.recall(std::slice::from_ref(&id)).await?;
-            Ok(known.into_iter().next().map(|(_, known)| known))
+            Ok(known.into_values().next())
         };
         let known: Result<_> = recall.await;
         known
@@ -194,11 +193,11 @@ impl NativeScheduler {
         self.scheduler.read(|board, _| board.has_pending())
     }
 
-    /// How many sessions connect now or will as soon as they may.
+    /// How many sessions will connect as soon as they may.
     #[napi(catch_unwind)]
-    pub fn busy(&self) -> u32 {
-        let busy = self.scheduler.read(|board, now| board.busy(now));
-        u32::try_from(busy).unwrap_or(u32::MAX)
+    pub fn in_line(&self) -> u32 {
+        let in_line = self.scheduler.read(|board, now| board.in_line(now));
+        u32::try_from(in_line).unwrap_or(u32::MAX)
     }
 
     /// Resolves when the database knows the failures that were decided on until now.

@@ -260,17 +260,21 @@ impl Board {
     }
 
     /// Enters a session that this instance has just claimed, with what the database remembers.
-    /// One that is here already goes on as it is.
-    pub fn resume(&mut self, id: &Id, known: Known, now: Tick) {
+    /// One that is here already goes on as it is. Returns how long it has to wait.
+    pub fn resume(&mut self, id: &Id, known: Known, now: Tick) -> Duration {
         self.closing.remove(id);
-        if !self.sessions.contains_key(id) {
-            let due = now + known.wait;
-            self.insert(id, Phase::Waiting { due, plan: known.plan() });
-            if let Some(session) = self.sessions.get_mut(id) {
-                session.history = known.history;
-                session.recalled = true;
-            }
+        if let Some(session) = self.sessions.get(id) {
+            return match session.phase {
+                Phase::Waiting { due, .. } => due.since(now),
+                _ => Duration::ZERO,
+            };
         }
+        self.insert(id, Phase::Waiting { due: now + known.wait, plan: known.plan() });
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.history = known.history;
+            session.recalled = true;
+        }
+        known.wait
     }
 
     /// What the database remembers, told when the claim is held and the connect is to begin.
@@ -464,9 +468,9 @@ impl Board {
         self.sessions.is_empty()
     }
 
-    /// How many sessions connect now, or will as soon as they may.
-    pub fn busy(&self, now: Tick) -> usize {
-        self.lines.len() + self.timers.iter().take_while(|(at, _)| *at <= now).count()
+    /// How many sessions will connect as soon as they may.
+    pub fn in_line(&self, now: Tick) -> usize {
+        self.lines.in_line() + self.timers.iter().take_while(|(at, _)| *at <= now).count()
     }
 
     /// Whether some session connects or waits to.

@@ -403,7 +403,7 @@ fn what_was_claimed_at_once_goes_on_where_it_was() {
     world.board.resume(&id("fresh"), Known::default(), now);
     world.board.resume(&id("waits"), Known { history, wait: ms(5_000), reason }, now);
     world.board.resume(&id("waits"), Known::default(), now);
-    assert_eq!(world.board.busy(now), 1);
+    assert_eq!(world.board.in_line(now), 1);
     let turns = world.turns(4_000);
     assert_eq!(turns.iter().map(|turn| turn.1.as_str()).collect::<Vec<_>>(), ["fresh"]);
     assert!(!world.board.unknown(&id("waits")));

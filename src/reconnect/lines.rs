@@ -100,14 +100,9 @@ impl Lines {
         Some((line, id))
     }
 
-    /// How many stand in line or are in flight.
-    pub fn len(&self) -> usize {
-        self.main.len() + self.failing.len() + self.in_flight
-    }
-
-    /// Nobody stands in line or is in flight.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    /// How many stand in line.
+    pub fn in_line(&self) -> usize {
+        self.main.len() + self.failing.len()
     }
 
     fn queue(&mut self, line: Line) -> &mut BTreeMap<u64, Id> {

@@ -4,6 +4,7 @@
 //! since the last one, under the fence of each session, so a session that this instance does not
 //! hold any more is its new owner's to write. What cannot be written is written later.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,7 +69,7 @@ impl Memory {
     }
 
     /// What is known of these sessions.
-    pub async fn recall(&self, ids: &[Id]) -> Result<Vec<(Id, Known)>> {
+    pub async fn recall(&self, ids: &[Id]) -> Result<HashMap<Id, Known>> {
         let agents: Vec<String> = ids.iter().map(|id| id.to_string()).collect();
         let records = self.ownership.store().recall_reconnects(&agents).await?;
         Ok(records

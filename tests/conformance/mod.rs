@@ -333,6 +333,7 @@ macro_rules! conformance_suite {
                 a_burial_is_noticed
                 a_retirement_is_noticed
                 what_happened_between_two_calls_is_noticed
+                an_exchange_between_two_calls_is_noticed
             }
         }
     };
