@@ -1,3 +1,5 @@
+//! Tells the linker about N-API.
+
 fn main() {
     napi_build::setup();
 }

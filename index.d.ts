@@ -28,13 +28,7 @@ export class AgentInUseError extends GuardError {
 
 /** Why a claim ended. */
 export type LossReason =
-  | 'taken'
-  | 'row-gone'
-  | 'expired'
-  | 'stalled'
-  | 'buried'
-  | 'refused'
-  | 'released';
+  'taken' | 'row-gone' | 'expired' | 'stalled' | 'buried' | 'refused' | 'released';
 
 /** The claim is no longer held (`ERR_CLAIM_LOST`). */
 export class ClaimLostError extends GuardError {
@@ -127,7 +121,8 @@ export interface Owner {
   pid: number;
   lastHeartbeat: Date;
   heartbeatAgeMs: number;
-  fencingToken: bigint;
+  /** Not enumerable, so that an owner can be sent as JSON. */
+  readonly fencingToken: bigint;
 }
 
 export type SessionStatus =

@@ -28,7 +28,12 @@ describe.each(KINDS)('claims on %s', (kind) => {
       level: 'info',
       text: '[BAILEYS] ✅ Instance claim registered: host-a (one)',
     });
-    expect(claim).toMatchObject({ agentId: 'shown', instanceId: 'one', hostname: 'host-a', held: true });
+    expect(claim).toMatchObject({
+      agentId: 'shown',
+      instanceId: 'one',
+      hostname: 'host-a',
+      held: true,
+    });
     expect(typeof claim.fencingToken).toBe('bigint');
     expect(claim.signal.aborted).toBe(false);
     expect(await sessionRow('shown')).toMatchObject({
@@ -109,14 +114,24 @@ describe.each(KINDS)('claims on %s', (kind) => {
     await claim.update({ status: 'qr_pending', qrCode: '2@abc', phoneNumber: '4915100000001' });
     await claim.update({ status: 'connected', qrCode: null, lastConnected: new Date() });
     const row = await sessionRow('updated');
-    expect(row).toMatchObject({ status: 'connected', qr_code: null, phone_number: '4915100000001' });
+    expect(row).toMatchObject({
+      status: 'connected',
+      qr_code: null,
+      phone_number: '4915100000001',
+    });
     expect(Boolean(row.is_active)).toBe(true);
   });
 
   test('a batch grants what is free and names the owners of the rest', async () => {
     const [one, two] = [guardOf(), guardOf()];
     await one.claimInstances(['batch-1', 'batch-2']);
-    const answer = await two.claimInstances(['batch-1', 'batch-2', 'batch-3', 'batch-4', 'batch-3']);
+    const answer = await two.claimInstances([
+      'batch-1',
+      'batch-2',
+      'batch-3',
+      'batch-4',
+      'batch-3',
+    ]);
     expect(answer.claims.map(({ agentId }) => agentId).sort()).toEqual(['batch-3', 'batch-4']);
     expect(answer.inUse.map(({ agentId }) => agentId).sort()).toEqual(['batch-1', 'batch-2']);
     expect(answer.inUse[0].owner.instanceId).toBe(one.instanceId);
@@ -127,10 +142,12 @@ describe.each(KINDS)('claims on %s', (kind) => {
     const [one, two] = [guardOf(), guardOf()];
     const claim = await one.claimInstance('listed');
     await claim.update({ status: 'connected', phoneNumber: '4915100000002' });
-    expect(await two.getOwner('listed')).toMatchObject({
+    const owner = await two.getOwner('listed');
+    expect(owner).toMatchObject({
       instanceId: one.instanceId,
       fencingToken: claim.fencingToken,
     });
+    expect(JSON.parse(JSON.stringify(owner))).toMatchObject({ instanceId: one.instanceId });
     expect(await two.getOwner('nobody-has-this')).toBeNull();
     const find = (sessions) => sessions.find(({ agentId }) => agentId === 'listed');
     expect(find(await one.listSessions({ active: true, mine: true }))).toMatchObject({
@@ -231,10 +248,9 @@ describe.each(KINDS)('claims on %s', (kind) => {
     const claim = await guard.claimInstance('deleted-lease');
     await database.query('DELETE FROM baileys_guard_lease WHERE agent_id = $1', ['deleted-lease']);
     expect(await lossOf(claim)).toMatchObject({ reason: 'row-gone' });
-    const { rows } = await database.query(
-      'SELECT 1 FROM baileys_guard_lease WHERE agent_id = $1',
-      ['deleted-lease'],
-    );
+    const { rows } = await database.query('SELECT 1 FROM baileys_guard_lease WHERE agent_id = $1', [
+      'deleted-lease',
+    ]);
     expect(rows).toEqual([]);
     const again = await guard.claimInstance('deleted-lease');
     expect(again.fencingToken).toBeGreaterThan(claim.fencingToken);

@@ -57,17 +57,24 @@ describe.each(KINDS)('arguments on %s', (kind) => {
     guard = guardsOn(await freshDatabase(kind))();
   });
 
-  test.each([[''], ['x'.repeat(256)], [undefined], [null], [42], [{}], [['a']], ['a\0b'], ['\ud800']])(
-    'agentId %p',
-    async (agentId) => {
-      const expected = refusal('ERR_INVALID_ARGUMENT', { argument: 'agentId' });
-      await expect(guard.claimInstance(agentId)).rejects.toEqual(expected);
-      await expect(guard.getOwner(agentId)).rejects.toEqual(expected);
-      await expect(guard.claimInstances(['good', agentId])).rejects.toEqual(
-        refusal('ERR_INVALID_ARGUMENT', { argument: 'agentIds[1]' }),
-      );
-    },
-  );
+  test.each([
+    [''],
+    ['x'.repeat(256)],
+    [undefined],
+    [null],
+    [42],
+    [{}],
+    [['a']],
+    ['a\0b'],
+    ['\ud800'],
+  ])('agentId %p', async (agentId) => {
+    const expected = refusal('ERR_INVALID_ARGUMENT', { argument: 'agentId' });
+    await expect(guard.claimInstance(agentId)).rejects.toEqual(expected);
+    await expect(guard.getOwner(agentId)).rejects.toEqual(expected);
+    await expect(guard.claimInstances(['good', agentId])).rejects.toEqual(
+      refusal('ERR_INVALID_ARGUMENT', { argument: 'agentIds[1]' }),
+    );
+  });
 
   test('an agent id of 255 characters and any script is fine', async () => {
     for (const agentId of ['x'.repeat(255), 'агент-🤖', "o'hara; DROP TABLE x", ' spaces ']) {
@@ -107,7 +114,9 @@ describe.each(KINDS)('arguments on %s', (kind) => {
       [{ colour: 'green' }, 'fields.colour'],
       ['connected', 'fields'],
     ]) {
-      await expect(claim.update(fields)).rejects.toEqual(refusal('ERR_INVALID_ARGUMENT', { argument }));
+      await expect(claim.update(fields)).rejects.toEqual(
+        refusal('ERR_INVALID_ARGUMENT', { argument }),
+      );
     }
     expect(claim.held).toBe(true);
   });

@@ -57,7 +57,9 @@ describe('a server of its own', () => {
     const lost = lossOf(claim, 3 * TTL);
     await server.stop();
     expect(await lost).toMatchObject({ code: 'ERR_CLAIM_LOST', reason: 'expired' });
-    await expect(claim.update({ status: 'connected' })).rejects.toMatchObject({ code: 'ERR_CLAIM_LOST' });
+    await expect(claim.update({ status: 'connected' })).rejects.toMatchObject({
+      code: 'ERR_CLAIM_LOST',
+    });
     await server.start();
     const again = await eventually(() => owner.claimInstance('outage'));
     expect(again.fencingToken).toBeGreaterThan(claim.fencingToken);
@@ -114,7 +116,7 @@ describe('a server of its own', () => {
         "SELECT agent_id, token FROM baileys_guard_lease WHERE agent_id LIKE 'crash-%' AND held",
       );
       expect(new Map(rows.map((row) => [row.agent_id, BigInt(row.token)]))).toEqual(tokens);
-      await client.query("ALTER SYSTEM RESET synchronous_commit");
+      await client.query('ALTER SYSTEM RESET synchronous_commit');
     });
     await server.restart('fast');
   });
@@ -252,7 +254,9 @@ describe('load of the application', () => {
       await client.query("SELECT 1 FROM whatsapp_sessions WHERE agent_id = 'locked' FOR UPDATE");
       const start = performance.now();
       const others = await guard.claimInstances(['free-1', 'locked', 'free-2']);
-      await others.claims.find(({ agentId }) => agentId === 'free-1').update({ status: 'connected' });
+      await others.claims
+        .find(({ agentId }) => agentId === 'free-1')
+        .update({ status: 'connected' });
       expect(performance.now() - start).toBeLessThan(1000);
       await client.query('ROLLBACK');
     });
@@ -276,7 +280,10 @@ describe('clocks and time zones', () => {
     await setup.shutdown();
     await child.call('open', { databaseUrl: server.url(), leaseTtlMs: TTL }, { intervalMs: 500 });
     await child.call('claim', 'zoned');
-    await child.call('update', 'zoned', { status: 'connected', lastConnected: '2026-01-02T03:04:05.678Z' });
+    await child.call('update', 'zoned', {
+      status: 'connected',
+      lastConnected: '2026-01-02T03:04:05.678Z',
+    });
     await withClient(server.url(), async (client) => {
       const { rows } = await client.query(
         `SELECT abs(extract(epoch FROM (clock_timestamp() AT TIME ZONE 'utc') - last_heartbeat)) AS age,

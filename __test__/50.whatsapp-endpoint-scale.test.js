@@ -78,8 +78,6 @@ test(`${SESSIONS} sessions in ${PROCESSES} processes come back ${ROUNDS} times, 
     say(`round ${round}`, start);
   }
 
-  const last = (await endpoint.stats()).lastSeq;
-  expect(last).toBeGreaterThan(0);
   const stats = await endpoint.stats();
   expect(stats).toMatchObject({
     pairings: SESSIONS,
@@ -87,6 +85,7 @@ test(`${SESSIONS} sessions in ${PROCESSES} processes come back ${ROUNDS} times, 
     upgrades: SESSIONS * (ROUNDS + 2),
     messages: SESSIONS * ROUNDS,
     conflicts: 0,
+    conflictsJudging: 0,
     errors: 0,
     online: SESSIONS,
   });

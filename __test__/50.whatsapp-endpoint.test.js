@@ -99,17 +99,37 @@ test('two linked clients write to each other', async () => {
   await client.waitFor((e) => e.name === 'anna' && e.text === 'hello Anna');
 });
 
+test('a second client of the same phone is a device of its own, and sees what the first sends', async () => {
+  const one = await pair(endpoint, client, 'one');
+  const two = await pair(endpoint, client, 'two', { phone: one.phone });
+  expect([one.jid, two.jid]).toEqual([
+    `${one.phone}:1@s.whatsapp.net`,
+    `${one.phone}:2@s.whatsapp.net`,
+  ]);
+  const to = `${CONTACT}@s.whatsapp.net`;
+  const id = await client.call('send', { name: 'one', to, text: 'from my other device' });
+  expect(await client.waitFor((e) => e.name === 'two' && e.messageId === id)).toMatchObject({
+    text: 'from my other device',
+    from: to,
+    fromMe: true,
+  });
+  await endpoint.sendText(one.phone, 'to both');
+  for (const name of ['one', 'two']) {
+    await client.waitFor((e) => e.name === name && e.text === 'to both');
+  }
+});
+
 test('another process logs in with the saved state, without a QR code', async () => {
-  const saved = path.join(folder, 'saved');
+  const file = path.join(folder, 'saved');
   const first = await ClientProcess.start(endpoint.url);
-  const { jid } = await pair(endpoint, first, 'a', { folder: saved });
+  const { jid } = await pair(endpoint, first, 'a', { file });
   await first.call('send', { name: 'a', to: `${CONTACT}@s.whatsapp.net`, text: 'before' });
   await first.stop();
 
   await endpoint.waitFor((e) => e.type === 'close' && e.jid === jid && e.by === 'client');
   await endpoint.sendText(jid, 'while you were away');
   const second = await ClientProcess.start(endpoint.url);
-  await second.connect('a', { folder: saved });
+  await second.connect('a', { file });
   await second.next('a', 'open');
   await second.waitFor((e) => e.text === 'while you were away' && e.type === 'append');
   const to = `${CONTACT}@s.whatsapp.net`;

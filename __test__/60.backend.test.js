@@ -76,7 +76,9 @@ describe.each(KINDS)('two backends on %s', (kind) => {
     const { qrCode } = await server.statusWhere(route, (status) => status.qrCode, 'QR code');
     const { jid } = await endpoint.scan(qrCode);
     await server.connected(route);
-    await eventually(async () => expect(await rowOf(agentId)).toMatchObject({ status: 'connected' }));
+    await eventually(async () =>
+      expect(await rowOf(agentId)).toMatchObject({ status: 'connected' }),
+    );
     return { agentId, jid };
   }
 
@@ -106,7 +108,9 @@ describe.each(KINDS)('two backends on %s', (kind) => {
       'SELECT agent_id, instance_id, instance_hostname, last_heartbeat FROM whatsapp_sessions WHERE is_active = true',
     );
     const mine = rows.filter((row) => row.agent_id === agentId);
-    expect(mine).toMatchObject([{ instance_id: 'server-A', instance_hostname: expect.stringMatching(/./) }]);
+    expect(mine).toMatchObject([
+      { instance_id: 'server-A', instance_hostname: expect.stringMatching(/./) },
+    ]);
     const beat = await database.query(
       'SELECT last_heartbeat::text AS beat FROM whatsapp_sessions WHERE agent_id = $1',
       [agentId],
@@ -122,17 +126,30 @@ describe.each(KINDS)('two backends on %s', (kind) => {
     const owner = { instanceId: 'server-A', pid: a.pid };
 
     const refused = await b.call(agentId, 'init-whatsapp', {});
-    expect(refused).toMatchObject({ http: 409, error: AGENT_IN_USE, code: 'ERR_AGENT_IN_USE', owner });
+    expect(refused).toMatchObject({
+      http: 409,
+      error: AGENT_IN_USE,
+      code: 'ERR_AGENT_IN_USE',
+      owner,
+    });
     expect(refused.retryAfterMs).toBeGreaterThan(0);
-    expect(await b.call(agentId, 'send-message', { to: '4917600000001', message: 'no' })).toMatchObject({
+    expect(
+      await b.call(agentId, 'send-message', { to: '4917600000001', message: 'no' }),
+    ).toMatchObject({
       http: 409,
       error: AGENT_IN_USE,
       owner,
     });
-    expect(await b.call(agentId, 'disconnect', {})).toMatchObject({ http: 409, error: AGENT_IN_USE });
+    expect(await b.call(agentId, 'disconnect', {})).toMatchObject({
+      http: 409,
+      error: AGENT_IN_USE,
+    });
     expect(await b.call(agentId, 'whatsapp-status')).toMatchObject({ http: 200, owner });
 
-    const sent = await a.call(agentId, 'send-message', { to: '+49 176 00000001', message: `from ${agentId}` });
+    const sent = await a.call(agentId, 'send-message', {
+      to: '+49 176 00000001',
+      message: `from ${agentId}`,
+    });
     expect(sent).toMatchObject({ http: 200, messageId: expect.stringMatching(/./) });
     expect(await endpoint.waitFor(({ text }) => text === `from ${agentId}`)).not.toBeNull();
     await a.call(agentId, 'disconnect', {});
@@ -140,8 +157,15 @@ describe.each(KINDS)('two backends on %s', (kind) => {
 
   test('a user disconnects it: nobody resumes it, and the other can connect it without a QR code', async () => {
     const { agentId } = await connect(a);
-    expect(await a.call(agentId, 'disconnect', {})).toMatchObject({ http: 200, status: 'disconnected' });
-    expect(await rowOf(agentId)).toMatchObject({ status: 'disconnected', is_active: false, instance_id: null });
+    expect(await a.call(agentId, 'disconnect', {})).toMatchObject({
+      http: 200,
+      status: 'disconnected',
+    });
+    expect(await rowOf(agentId)).toMatchObject({
+      status: 'disconnected',
+      is_active: false,
+      instance_id: null,
+    });
     expect(await a.call(agentId, 'whatsapp-status')).toMatchObject({ status: 'disconnected' });
 
     const { registrations } = await endpoint.stats();
@@ -154,8 +178,12 @@ describe.each(KINDS)('two backends on %s', (kind) => {
   test('logging out unlinks the device; the next connection is paired anew', async () => {
     const { agentId, jid } = await connect(a);
     expect(await a.call(agentId, 'disconnect', { logout: true })).toMatchObject({ http: 200 });
-    expect(await endpoint.waitFor(({ type, jid: whose }) => type === 'logout' && whose === jid)).not.toBeNull();
-    expect(fs.readdirSync(authDir).some((name) => name.startsWith(`${agentId}.logged-out-`))).toBe(true);
+    expect(
+      await endpoint.waitFor(({ type, jid: whose }) => type === 'logout' && whose === jid),
+    ).not.toBeNull();
+    expect(fs.readdirSync(authDir).some((name) => name.startsWith(`${agentId}.logged-out-`))).toBe(
+      true,
+    );
     await b.call(agentId, 'init-whatsapp', {});
     await b.statusWhere(agentId, (status) => status.qrCode, 'QR code');
     await b.call(agentId, 'disconnect', {});
@@ -166,7 +194,11 @@ describe.each(KINDS)('two backends on %s', (kind) => {
     const { logins } = (await endpoint.stats()).devices[jid];
     await endpoint.fail('conflict', { jid });
     await eventually(async () =>
-      expect(await rowOf(agentId)).toMatchObject({ status: 'conflict', is_active: true, instance_id: null }),
+      expect(await rowOf(agentId)).toMatchObject({
+        status: 'conflict',
+        is_active: true,
+        instance_id: null,
+      }),
     );
     expect(await a.call(agentId, 'whatsapp-status')).toMatchObject({
       status: 'conflict',
@@ -184,10 +216,16 @@ describe.each(KINDS)('two backends on %s', (kind) => {
     const { agentId, jid } = await connect(a);
     await endpoint.removeDevice(jid);
     await eventually(async () =>
-      expect(await rowOf(agentId)).toMatchObject({ status: 'disconnected', is_active: false, instance_id: null }),
+      expect(await rowOf(agentId)).toMatchObject({
+        status: 'disconnected',
+        is_active: false,
+        instance_id: null,
+      }),
     );
     expect(isPaired(agentId)).toBe(false);
-    expect(fs.readdirSync(authDir).some((name) => name.startsWith(`${agentId}.logged-out-`))).toBe(true);
+    expect(fs.readdirSync(authDir).some((name) => name.startsWith(`${agentId}.logged-out-`))).toBe(
+      true,
+    );
     await connect(b, agentId);
     await b.call(agentId, 'disconnect', {});
   });
@@ -248,7 +286,10 @@ describe.each(KINDS)('two backends on %s', (kind) => {
       http: 400,
       code: 'ERR_INVALID_ARGUMENT',
     });
-    expect(await a.call(id, 'whatsapp-status')).toMatchObject({ http: 200, status: 'disconnected' });
+    expect(await a.call(id, 'whatsapp-status')).toMatchObject({
+      http: 200,
+      status: 'disconnected',
+    });
   });
 
   test('a stopped server closes its sockets, and the other goes on with the sessions', async () => {
@@ -281,11 +322,17 @@ describe.each(KINDS)('two backends on %s', (kind) => {
     }, 15_000);
     await owner.connected(agentId);
     // WhatsApp sees one replacement, of a socket whose process does not run: it cannot close it.
-    expect(await endpoint.waitFor(({ type, jid: whose }) => type === 'conflict' && whose === jid)).toMatchObject({
+    expect(
+      await endpoint.waitFor(({ type, jid: whose }) => type === 'conflict' && whose === jid),
+    ).toMatchObject({
       kickedAnswering: false,
     });
     process.kill(frozen.pid, 'SIGCONT');
-    await frozen.statusWhere(agentId, ({ owner: now }) => now?.instanceId === owner.name, 'new owner');
+    await frozen.statusWhere(
+      agentId,
+      ({ owner: now }) => now?.instanceId === owner.name,
+      'new owner',
+    );
 
     const { logins } = (await endpoint.stats()).devices[jid];
     await sleep(2_000); // longer than its first delays before a reconnect

@@ -24,12 +24,14 @@ async function timed(action) {
 
 /** Bytes of WAL that `action` writes. */
 async function wal(pool, action) {
-  const position = async () => (await pool.query('SELECT pg_current_wal_insert_lsn() AS at')).rows[0].at;
+  const position = async () =>
+    (await pool.query('SELECT pg_current_wal_insert_lsn() AS at')).rows[0].at;
   const before = await position();
   await action();
-  const { rows } = await pool.query('SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), $1) AS bytes', [
-    before,
-  ]);
+  const { rows } = await pool.query(
+    'SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), $1) AS bytes',
+    [before],
+  );
   return Number(rows[0].bytes);
 }
 
@@ -169,7 +171,10 @@ async function takeovers(url) {
   const takeovers = [];
   for (let round = 0; round < 20; round++) {
     const agent = `moved-${round}`;
-    const [owner, successor] = await Promise.all([startChild('instance.js'), startChild('instance.js')]);
+    const [owner, successor] = await Promise.all([
+      startChild('instance.js'),
+      startChild('instance.js'),
+    ]);
     for (const child of [owner, successor]) {
       await child.call('open', { databaseUrl: url, leaseTtlMs: 60_000 }, { intervalMs: 60_000 });
     }
@@ -207,7 +212,9 @@ async function takeovers(url) {
 
 function loading() {
   const script = (code) =>
-    JSON.parse(execFileSync(process.execPath, ['-e', code], { cwd: `${__dirname}/..`, encoding: 'utf8' }));
+    JSON.parse(
+      execFileSync(process.execPath, ['-e', code], { cwd: `${__dirname}/..`, encoding: 'utf8' }),
+    );
   const measure = (what) => `
     const rss = process.memoryUsage().rss, start = performance.now();
     ${what};
@@ -216,8 +223,20 @@ function loading() {
   const peers = Array.from({ length: 5 }, () => script(measure("require('pg')")));
   const of = (list, key) => median(list.map((run) => run[key]));
   return [
-    { what: 'require(), against require("pg")', ours: of(runs, 'ms'), peer: of(peers, 'ms'), unit: 'ms', ratio: of(peers, 'ms') / of(runs, 'ms') },
-    { what: 'RSS after require()', ours: of(runs, 'rss') / 1048576, peer: of(peers, 'rss') / 1048576, unit: 'MiB', ratio: of(peers, 'rss') / of(runs, 'rss') },
+    {
+      what: 'require(), against require("pg")',
+      ours: of(runs, 'ms'),
+      peer: of(peers, 'ms'),
+      unit: 'ms',
+      ratio: of(peers, 'ms') / of(runs, 'ms'),
+    },
+    {
+      what: 'RSS after require()',
+      ours: of(runs, 'rss') / 1048576,
+      peer: of(peers, 'rss') / 1048576,
+      unit: 'MiB',
+      ratio: of(peers, 'rss') / of(runs, 'rss'),
+    },
   ];
 }
 

@@ -42,7 +42,9 @@ async function play(stage) {
   async function send(server, message) {
     const { http, error } = await server.call(agentId, 'send-message', { to: RECIPIENT, message });
     assert.equal(http, 200, `${server.name} cannot send: ${error}`);
-    const read = await stage.endpoint.waitFor(({ type, text }) => type === 'message' && text === message);
+    const read = await stage.endpoint.waitFor(
+      ({ type, text }) => type === 'message' && text === message,
+    );
     assert(read, `the message of ${server.name} did not arrive`);
     return `the recipient's phone read: "${message}"`;
   }
@@ -53,7 +55,10 @@ async function play(stage) {
   });
   await step('Two servers start on one database', async () => {
     [a, b] = await Promise.all([stage.start('server-A'), stage.start('server-B')]);
-    return [stage.database.replace(/\/\/.*@/, '//'), ...[a, b].map(({ name, pid, url }) => `${name}  pid ${pid}  ${url}`)];
+    return [
+      stage.database.replace(/\/\/.*@/, '//'),
+      ...[a, b].map(({ name, pid, url }) => `${name}  pid ${pid}  ${url}`),
+    ];
   });
   await step('server-A connects the agent; the simulated phone scans its QR code', async () => {
     const { http, error } = await a.call(agentId, 'init-whatsapp', {});
@@ -76,7 +81,11 @@ async function play(stage) {
     await a.end('SIGKILL');
     await b.connected(agentId);
     const { registrations, pairings } = await stage.endpoint.stats();
-    assert.deepEqual({ registrations, pairings }, { registrations: 1, pairings: 1 }, 'it was paired again');
+    assert.deepEqual(
+      { registrations, pairings },
+      { registrations: 1, pairings: 1 },
+      'it was paired again',
+    );
     return `connected ${since(began)} after the kill, on the same pairing: no new QR code`;
   });
   await step('server-B sends a message', () => send(b, 'hello from server-B'));
@@ -85,7 +94,10 @@ async function play(stage) {
     const began = performance.now();
     const [how] = await Promise.all([b.end('SIGTERM'), a.connected(agentId)]);
     assert.equal(how, 0, `server-B ended with ${how}`);
-    return [`connected ${since(began)} after the signal`, await send(a, 'hello from server-A again')];
+    return [
+      `connected ${since(began)} after the signal`,
+      await send(a, 'hello from server-A again'),
+    ];
   });
   await step('What WhatsApp saw', async () => {
     const { pairings, logins, conflicts } = await stage.endpoint.stats();
@@ -132,7 +144,9 @@ function nextSignal() {
 }
 
 async function main() {
-  const { values } = parseArgs({ options: { keep: { type: 'boolean' }, help: { type: 'boolean' } } });
+  const { values } = parseArgs({
+    options: { keep: { type: 'boolean' }, help: { type: 'boolean' } },
+  });
   if (values.help) {
     process.stdout.write(HELP);
     return 0;

@@ -10,7 +10,9 @@ const MAX_ID_LENGTH = 255; // what `instance_id VARCHAR(255)` and most hosts' ag
 function describe(value) {
   if (value === null) return 'null';
   if (Array.isArray(value)) return 'an array';
-  return typeof value === 'object' ? `an object (${value.constructor?.name ?? 'plain'})` : typeof value;
+  return typeof value === 'object'
+    ? `an object (${value.constructor?.name ?? 'plain'})`
+    : typeof value;
 }
 
 function problemOfId(value) {

@@ -145,12 +145,17 @@ function checkFields(fields) {
     'fields',
   );
   const [stranger] = Object.keys(unknown);
-  if (stranger !== undefined) throw invalidArgument(`fields.${stranger}`, 'is not a field of a session');
+  if (stranger !== undefined)
+    throw invalidArgument(`fields.${stranger}`, 'is not a field of a session');
   if (status !== undefined && !STATUSES.includes(status)) {
     throw invalidArgument('fields.status', `must be one of ${STATUSES.join(', ')}`);
   }
   for (const [name, value] of Object.entries({ phoneNumber, qrCode })) {
-    if (value !== undefined && value !== null && (typeof value !== 'string' || value.includes('\0'))) {
+    if (
+      value !== undefined &&
+      value !== null &&
+      (typeof value !== 'string' || value.includes('\0'))
+    ) {
       throw invalidArgument(`fields.${name}`, `must be a string or null, got ${describe(value)}`);
     }
   }
@@ -162,7 +167,10 @@ function toMs(time) {
   if (time === undefined || time === null) return time;
   const ms = time instanceof Date || typeof time === 'string' ? new Date(time).getTime() : time;
   if (typeof ms !== 'number' || !Number.isFinite(ms) || Math.abs(ms) > 8.64e15) {
-    throw invalidArgument('fields.lastConnected', 'must be a Date, an ISO string or Unix milliseconds');
+    throw invalidArgument(
+      'fields.lastConnected',
+      'must be a Date, an ISO string or Unix milliseconds',
+    );
   }
   return Math.trunc(ms);
 }

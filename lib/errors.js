@@ -43,9 +43,21 @@ function fromNative(error) {
   if (typeof code !== 'string' || !code.startsWith('ERR_')) {
     return new GuardError('ERR_INTERNAL', `internal error: ${error.message}; please report it`);
   }
-  if (fields.owner) fields.owner.lastHeartbeat = new Date(fields.owner.lastHeartbeat);
+  if (fields.owner) fields.owner = ownerFrom(fields.owner);
   const Class = CLASSES[code] ?? GuardError;
   return new Class(code, error.message, fields);
+}
+
+/**
+ * An owner as users see it. The token is a bigint, which JSON knows not: it can be read, and is
+ * left out where an owner is sent as JSON.
+ */
+function ownerFrom({ fencingToken, lastHeartbeat, ...owner }) {
+  return Object.defineProperty(
+    { ...owner, lastHeartbeat: new Date(lastHeartbeat) },
+    'fencingToken',
+    { value: fencingToken, enumerable: false },
+  );
 }
 
 /** The value of a native call, or its error thrown. */
@@ -79,6 +91,7 @@ module.exports = {
   ClaimLostError,
   DecryptionError,
   fromNative,
+  ownerFrom,
   unwrap,
   settle,
   invalidArgument,

@@ -15,7 +15,7 @@ const {
   invalidArgument,
 } = require('./arguments');
 const { Claim } = require('./claim');
-const { GuardError, settle, unwrap } = require('./errors');
+const { GuardError, ownerFrom, settle, unwrap } = require('./errors');
 const { Heartbeat } = require('./heartbeat');
 const native = require('./native');
 const { resolveOptions } = require('./options');
@@ -90,7 +90,9 @@ class Guard extends EventEmitter {
     checkMs(waitMs, 'waitMs');
     const user = checkOptionalId(userId, 'userId');
     this.#checkOpen();
-    return this.#take(await settle(this.#native.claim(agentId, user, waitMs)));
+    const claim = await settle(this.#native.claim(agentId, user, waitMs));
+    await this.#checkStillOpen([claim]);
+    return this.#take(claim);
   }
 
   async claimInstances(agentIds, options) {
@@ -100,8 +102,9 @@ class Guard extends EventEmitter {
     const user = checkOptionalId(userId, 'userId');
     this.#checkOpen();
     const answer = await settle(this.#native.claimMany(agentIds, user));
+    await this.#checkStillOpen(answer.claims);
     const claims = answer.claims.map((claim) => this.#take(claim));
-    const inUse = answer.inUse.map(({ agentId, owner }) => ({ agentId, owner: withDate(owner) }));
+    const inUse = answer.inUse.map(({ agentId, owner }) => ({ agentId, owner: ownerFrom(owner) }));
     return { claims, inUse };
   }
 
@@ -141,7 +144,7 @@ class Guard extends EventEmitter {
     checkId(agentId, 'agentId');
     this.#checkOpen();
     const owner = await settle(this.#native.owner(agentId));
-    return owner ? withDate(owner) : null;
+    return owner ? ownerFrom(owner) : null;
   }
 
   async listSessions(options) {
@@ -154,7 +157,7 @@ class Guard extends EventEmitter {
       for (const name of SESSION_DATES) {
         session[name] = session[name] === undefined ? null : new Date(session[name]);
       }
-      session.owner = session.owner ? withDate(session.owner) : null;
+      session.owner = session.owner ? ownerFrom(session.owner) : null;
       return session;
     });
   }
@@ -235,6 +238,14 @@ class Guard extends EventEmitter {
     }
   }
 
+  /** A claim that came too late for `beforeRelease` is given back, and nobody gets to see it. */
+  async #checkStillOpen(nativeClaims) {
+    if (!this.#shutdown) return;
+    const late = nativeClaims.filter(({ serial }) => !this.#claims.has(serial));
+    await Promise.allSettled(late.map((claim) => claim.release(false)));
+    this.#checkOpen();
+  }
+
   /** The Claim of a native claim: the same one for the same claim. */
   #take(nativeClaim) {
     const known = this.#claims.get(nativeClaim.serial);
@@ -304,7 +315,8 @@ class Guard extends EventEmitter {
   /** Calls a user's function; what it throws or rejects with is logged and stops nothing. */
   #call(callback, ...args) {
     if (!callback) return;
-    const failed = (error) => this.#trouble(`a listener (${callback.name || 'anonymous'}) failed`, error);
+    const failed = (error) =>
+      this.#trouble(`a listener (${callback.name || 'anonymous'}) failed`, error);
     try {
       Promise.resolve(callback(...args)).catch(failed);
     } catch (error) {
@@ -316,10 +328,6 @@ class Guard extends EventEmitter {
     this.#options.logger.warn(`[BAILEYS] ${what}: ${error?.message ?? error}`);
     this.emit('trouble', { what, error });
   }
-}
-
-function withDate(owner) {
-  return { ...owner, lastHeartbeat: new Date(owner.lastHeartbeat) };
 }
 
 /** Waits for `promise`, but not for longer than `ms`. */

@@ -103,10 +103,14 @@ function resolveOptions(given = {}, env = process.env) {
       from('instanceId', 'INSTANCE_ID') ?? freshInstanceId(instanceHostname.slice(0, 200)),
       'instanceId',
     ),
-    leaseTtlMs: number(from('leaseTtlMs', 'LEASE_TTL_MS', numberFromEnvironment) ?? 60_000, 'leaseTtlMs', {
-      min: MIN_TTL_MS,
-      max: MAX_TTL_MS,
-    }),
+    leaseTtlMs: number(
+      from('leaseTtlMs', 'LEASE_TTL_MS', numberFromEnvironment) ?? 60_000,
+      'leaseTtlMs',
+      {
+        min: MIN_TTL_MS,
+        max: MAX_TTL_MS,
+      },
+    ),
     maxConnections: number(
       from('maxConnections', 'DATABASE_MAX_CONNECTIONS', numberFromEnvironment) ?? 5,
       'maxConnections',

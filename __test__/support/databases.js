@@ -10,7 +10,7 @@ const { startChild } = require('./child');
 const { defer } = require('./cleanup');
 const { createDatabase } = require('./postgres');
 
-const KINDS = (process.env.KINDS ?? 'sqlite,postgres').split(',');
+const KINDS = ['sqlite', 'postgres'];
 
 /** An empty folder, removed when the test file is through. */
 function temporaryFolder() {
@@ -21,7 +21,7 @@ function temporaryFolder() {
 
 /** An SQLite file with the same face as the PostgreSQL database of `postgres.js`. */
 class SqliteDatabase {
-  #child;
+  #shell;
 
   constructor(file) {
     this.file = file;
@@ -30,14 +30,8 @@ class SqliteDatabase {
 
   /** For looking into it past the guard; `$1` parameters as PostgreSQL has them. */
   async query(sql, values = []) {
-    this.#child ??= this.#open();
-    return (await this.#child).call('query', sql, values);
-  }
-
-  async #open() {
-    const child = await startChild('sqlite.js');
-    await child.call('open', this.file);
-    return child;
+    this.#shell ??= startChild('sqlite.js', { args: [this.file] });
+    return (await this.#shell).call('query', sql, values);
   }
 }
 
@@ -63,14 +57,25 @@ function recordingLogger() {
     (level) =>
     (...args) =>
       lines.push({ level, text: args.join(' ') });
-  return { lines, debug: keep('debug'), info: keep('info'), warn: keep('warn'), error: keep('error') };
+  return {
+    lines,
+    debug: keep('debug'),
+    info: keep('info'),
+    warn: keep('warn'),
+    error: keep('error'),
+  };
 }
 
 /** Guards that end with the test file. */
 function guardsOn(database, defaults = {}) {
   const { createGuard } = require('../..');
   return (options) => {
-    const guard = createGuard({ databaseUrl: database.url, logger: SILENT, ...defaults, ...options });
+    const guard = createGuard({
+      databaseUrl: database.url,
+      logger: SILENT,
+      ...defaults,
+      ...options,
+    });
     defer(() => guard.shutdown({ timeoutMs: 2000 }));
     return guard;
   };
@@ -88,4 +93,12 @@ function lossOf(claim, timeoutMs = 10_000) {
   });
 }
 
-module.exports = { KINDS, SILENT, freshDatabase, guardsOn, lossOf, recordingLogger, temporaryFolder };
+module.exports = {
+  KINDS,
+  SILENT,
+  freshDatabase,
+  guardsOn,
+  lossOf,
+  recordingLogger,
+  temporaryFolder,
+};

@@ -9,7 +9,13 @@ const { promisify } = require('node:util');
 
 const { defer } = require('./cleanup');
 const { postgresBinaries } = require('./postgres-binaries');
-const { ServerProcess, serverFolder, giveAway, unprivileged, freePort } = require('./server-process');
+const {
+  ServerProcess,
+  serverFolder,
+  giveAway,
+  unprivileged,
+  freePort,
+} = require('./server-process');
 
 // The data is gone when the test is: an operating system that crashes may take it along. Crashes
 // of the server itself lose nothing by this.
@@ -88,7 +94,10 @@ class PostgresServer {
   /** Turns TLS on, with a certificate made for this server alone. */
   async useTls() {
     const { cert, private: key } = await selfSigned();
-    for (const [name, text] of [['server.crt', cert], ['server.key', key]]) {
+    for (const [name, text] of [
+      ['server.crt', cert],
+      ['server.key', key],
+    ]) {
       const file = path.join(this.#folder, name);
       fs.writeFileSync(file, text, { mode: 0o600 });
       giveAway(file);
@@ -106,7 +115,13 @@ function selfSigned() {
     keyType: 'ec',
     extensions: [
       { name: 'basicConstraints', cA: false },
-      { name: 'subjectAltName', altNames: [{ type: 2, value: 'localhost' }, { type: 7, ip: '127.0.0.1' }] },
+      {
+        name: 'subjectAltName',
+        altNames: [
+          { type: 2, value: 'localhost' },
+          { type: 7, ip: '127.0.0.1' },
+        ],
+      },
     ],
   });
 }

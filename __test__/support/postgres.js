@@ -15,7 +15,8 @@ const TEMPLATES = {
   /** As `migrate()` leaves an empty database. */
   async migrated(url) {
     const { createGuard } = require('../..');
-    const guard = createGuard({ databaseUrl: url });
+    const logger = { debug() {}, info() {}, warn() {}, error() {} };
+    const guard = createGuard({ databaseUrl: url, logger });
     await guard.migrate();
     await guard.shutdown();
   },
@@ -23,7 +24,8 @@ const TEMPLATES = {
 
 function serverUrl() {
   const url = process.env.TEST_DATABASE_URL;
-  if (!url) throw new Error('TEST_DATABASE_URL is not set; run the tests by `npm test` or `npx jest`');
+  if (!url)
+    throw new Error('TEST_DATABASE_URL is not set; run the tests by `npm test` or `npx jest`');
   return url;
 }
 
@@ -103,9 +105,10 @@ async function createDatabase({ template } = {}) {
 /** Removes what a run has left on a server that is not its own. */
 async function dropDatabases() {
   await withClient(serverUrl(), async (client) => {
-    const { rows } = await client.query('SELECT datname FROM pg_database WHERE starts_with(datname, $1)', [
-      prefix(),
-    ]);
+    const { rows } = await client.query(
+      'SELECT datname FROM pg_database WHERE starts_with(datname, $1)',
+      [prefix()],
+    );
     for (const { datname } of rows) await client.query(`DROP DATABASE ${datname} WITH (FORCE)`);
   });
 }

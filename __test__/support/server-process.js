@@ -15,7 +15,8 @@ function unprivileged() {
   if (process.getuid?.() !== 0) return {};
   for (const user of ['postgres', 'nobody']) {
     try {
-      const id = (flag) => Number(execFileSync('id', [flag, user], { stdio: ['ignore', 'pipe', 'ignore'] }));
+      const id = (flag) =>
+        Number(execFileSync('id', [flag, user], { stdio: ['ignore', 'pipe', 'ignore'] }));
       return { uid: id('-u'), gid: id('-g') };
     } catch {
       // no such user here
@@ -99,7 +100,8 @@ class ServerProcess {
         this.#watchers.delete(watcher);
         outcome(value);
       };
-      const fail = (what) => settle(reject, new Error(`the server ${what}; its log:\n${this.#log}`));
+      const fail = (what) =>
+        settle(reject, new Error(`the server ${what}; its log:\n${this.#log}`));
       const watcher = () => {
         if (seen()) settle(resolve);
         else if (this.ended) fail('ended');

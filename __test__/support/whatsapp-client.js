@@ -8,6 +8,7 @@
  * `{ id, value }` or `{ id, error }`. What sockets tell comes as `{ name, event, … }`.
  */
 
+const fs = require('node:fs');
 const baileys = require('baileys');
 const { trustEndpoint } = require('../../examples/whatsapp-endpoint/trust');
 
@@ -22,44 +23,49 @@ console.info = () => {};
 const states = new Map();
 const sockets = new Map();
 
-/** The credentials and keys called `name`: in memory, or in Baileys' files in `folder`. */
-async function loadState(name, folder) {
-  if (folder) {
-    const { state, saveCreds } = await baileys.useMultiFileAuthState(folder);
-    return { auth: state, save: saveCreds };
-  }
-  if (!states.has(name)) {
-    const kept = new Map();
-    const keys = {
-      get: async (type, ids) =>
-        Object.fromEntries(
-          ids.map((id) => [id, kept.get(`${type}/${id}`)]).filter(([, value]) => value != null),
-        ),
-      set: async (data) => {
-        for (const [type, values] of Object.entries(data)) {
-          for (const [id, value] of Object.entries(values)) kept.set(`${type}/${id}`, value);
-        }
-      },
-    };
-    states.set(name, { auth: { creds: baileys.initAuthCreds(), keys }, save: async () => {} });
-  }
-  return states.get(name);
+/**
+ * The credentials and keys called `name`: in memory, or in a file that is replaced as a whole at each
+ * change. (Baileys' own multi-file state can be read while it is half written, and then begins anew.)
+ */
+function loadState(name, file) {
+  const { BufferJSON, initAuthCreds } = baileys;
+  if (!file && states.has(name)) return states.get(name);
+  const state =
+    file && fs.existsSync(file)
+      ? JSON.parse(fs.readFileSync(file, 'utf8'), BufferJSON.reviver)
+      : { creds: initAuthCreds(), values: {} };
+  const { creds, values } = state;
+  const save = () => {
+    if (!file) return;
+    const fresh = `${file}.${process.pid}`;
+    fs.writeFileSync(fresh, JSON.stringify(state, BufferJSON.replacer));
+    fs.renameSync(fresh, file);
+  };
+  const get = async (type, ids) => {
+    const found = ids.filter((id) => values[type]?.[id] != null);
+    return Object.fromEntries(found.map((id) => [id, values[type][id]]));
+  };
+  const set = async (data) => {
+    for (const type of Object.keys(data)) values[type] = { ...values[type], ...data[type] };
+    save();
+  };
+  const loaded = { creds, keys: { get, set }, save };
+  states.set(name, loaded);
+  return loaded;
 }
 
 const commands = {
-  /** Opens a socket, with the credentials of its name or of another; events tell what happens. */
-  async connect({ name, credentials = name, url, folder, config }) {
-    const { auth, save } = await loadState(credentials, folder);
+  /** Opens a socket; events tell what happens to it. */
+  connect({ name, url, file, config }) {
+    const { save, ...auth } = loadState(name, file);
     const sock = baileys.makeWASocket({ auth, waWebSocketUrl: url, logger: SILENT, ...config });
     sockets.set(name, sock);
     const tell = (event, fields) => process.send({ name, event, ...fields });
-    let saved = Promise.resolve();
     sock.ev.on('creds.update', ({ myAppStateKeyId }) => {
-      saved = saved.then(save);
+      save();
       if (myAppStateKeyId) tell('app state key', { keyId: myAppStateKeyId });
     });
-    sock.ev.on('connection.update', async ({ connection, qr, lastDisconnect, isNewLogin }) => {
-      await saved;
+    sock.ev.on('connection.update', ({ connection, qr, lastDisconnect, isNewLogin }) => {
       const statusCode = lastDisconnect?.error?.output?.statusCode;
       const message = lastDisconnect?.error?.message;
       if (qr) tell('qr', { qr });
@@ -96,7 +102,7 @@ const commands = {
   end: ({ name }) => sockets.get(name).end(undefined),
 
   creds({ name }) {
-    const { creds } = states.get(name).auth;
+    const { creds } = states.get(name);
     return { me: creds.me, account: Boolean(creds.account) };
   },
 };

@@ -41,7 +41,7 @@ class ClientProcess {
     return new Promise((resolve, reject) => this.#waiting.set(id, { resolve, reject }));
   }
 
-  /** Opens a socket; give a `folder` for one whose credentials outlive the process. */
+  /** Opens a socket; give a `file` for one whose credentials outlive the process. */
   connect(name, options = {}) {
     return this.call('connect', { name, url: this.url, ...options });
   }

@@ -35,7 +35,9 @@ function npm(...args) {
 function prepare() {
   const [major, minor] = process.versions.node.split('.').map(Number);
   if (major < 20 || (major === 20 && minor < 19)) {
-    throw new Error(`the demo needs Node 20.19 or newer for Baileys; this is ${process.versions.node}`);
+    throw new Error(
+      `the demo needs Node 20.19 or newer for Baileys; this is ${process.versions.node}`,
+    );
   }
   if (!NEEDED.every(isInstalled)) {
     console.log('Dependencies are missing; installing them.');

@@ -71,7 +71,9 @@ class Server {
       const status = await this.call(agentId, 'whatsapp-status');
       if (matches(status)) return status;
       if (performance.now() > deadline) {
-        throw new Error(`${this.name} shows no ${what} after ${PATIENCE_MS / 1000} s: ${JSON.stringify(status)}`);
+        throw new Error(
+          `${this.name} shows no ${what} after ${PATIENCE_MS / 1000} s: ${JSON.stringify(status)}`,
+        );
       }
       await sleep(50);
     }

@@ -42,7 +42,9 @@ class Stage {
   /** Ends all that runs and removes the folder. */
   async end() {
     // In a database that stays, nobody must find a session to resume. Only its owner can end it.
-    await Promise.allSettled(this.#servers.map((server) => server.call(this.agentId, 'disconnect', {})));
+    await Promise.allSettled(
+      this.#servers.map((server) => server.call(this.agentId, 'disconnect', {})),
+    );
     await Promise.all(this.#servers.map((server) => server.end('SIGTERM')));
     await this.endpoint?.close();
     fs.rmSync(this.#folder, { recursive: true, force: true });

@@ -18,6 +18,9 @@ const { answerIq } = require('./iq');
 /** How long a client may take to close after the endpoint ended the stream. */
 const CLOSE_GRACE_MS = 5000;
 
+/** The close code of a WebSocket whose TCP connection ended without a close frame. */
+const NO_CLOSE_FRAME = 1006;
+
 class Connection {
   #world;
   #socket;
@@ -103,23 +106,27 @@ class Connection {
   }
 
   /**
-   * Asks whether the client's process still answers: a WebSocket ping, which the client's library
-   * answers by itself as long as its event loop turns.
-   * @returns {Promise<number|null>} ms until it was heard of, null if it was not within `timeoutMs`
+   * Finds out whether the client's process lives, by a WebSocket ping: the client's library answers it
+   * by itself as long as its event loop turns.
+   * @returns {Promise<{ life: string, afterMs: number }>} `answering`: it was heard of, be it by its
+   *   close; `dead`: the socket ended without a word, as when a process is killed; `silent`: nothing
+   *   came within `timeoutMs`
    */
   probe(timeoutMs) {
     const asked = monotonicMs();
     this.#socket.ping();
     return new Promise((resolve) => {
-      const answer = (value) => {
+      const found = (life) => {
         clearTimeout(timer);
-        this.#socket.off('pong', heard);
-        resolve(value);
+        this.#socket.off('pong', pong);
+        this.#socket.off('close', close);
+        resolve({ life, afterMs: monotonicMs() - asked });
       };
-      const heard = () => answer(monotonicMs() - asked);
-      const timer = setTimeout(() => answer(null), timeoutMs);
-      this.#socket.on('pong', heard);
-      this.whenClosed(() => answer(null));
+      const pong = () => found('answering');
+      const close = (code) => found(code === NO_CLOSE_FRAME ? 'dead' : 'answering');
+      const timer = setTimeout(() => found('silent'), timeoutMs);
+      this.#socket.on('pong', pong);
+      this.#socket.on('close', close);
     });
   }
 

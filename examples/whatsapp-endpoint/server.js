@@ -46,12 +46,7 @@ async function startEndpoint({
   });
 
   const endpoint = {
-    stats: () => ({
-      ...world.stats.report(world.live, world.devices),
-      connections: world.connections.size,
-      faults: world.faults.list(),
-      lastSeq: world.log.lastSeq,
-    }),
+    stats: () => world.report(),
     events: (filter) => world.log.list(filter),
     waitFor: (matches, options) => world.log.waitFor(matches, options),
     scan: (qr, options) => world.pairing.scan(qr, options),

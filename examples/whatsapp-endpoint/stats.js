@@ -9,7 +9,7 @@ const TOTALS = [
   'pairings',
   'logins', // logins answered with <success>
   'loginFailures', // … and with <failure>
-  'conflicts', // logins of a device that had another open socket
+  'conflicts', // logins of a device that had another open socket, of a process that was not dead
   'conflictsAnswering', // … whose client was still answering: a live client was kicked
   'messages',
   'pings',

@@ -26,6 +26,8 @@ class World {
   connections = new Set();
   stats = new Stats();
   #answerWithinMs;
+  /** Kicked sockets of which it is not known yet whether their clients live. */
+  #judging = 0;
 
   constructor(baileys, { state, maxEvents, answerWithinMs }) {
     this.baileys = baileys;
@@ -62,10 +64,7 @@ class World {
     });
   }
 
-  /**
-   * Makes `connection` the one of its device. If another is open, that is a conflict: it is counted
-   * at once and the other is kicked; the event follows when it is known whether its client answers.
-   */
+  /** Makes `connection` the one of its device, and kicks the one that is open, if any. */
   async takePlace(connection, device) {
     // The end of a socket that has already arrived at this machine may still wait to be read: two
     // turns of the event loop see to it that a clean handover is not taken for a conflict.
@@ -74,21 +73,40 @@ class World {
     if (!connection.isOpen) return;
     const other = this.live.get(device.jid);
     this.live.set(device.jid, connection);
-    if (other?.isOpen) this.#conflict(device.jid, other, connection);
+    if (other?.isOpen) this.#kick(device.jid, other, connection);
   }
 
-  #conflict(jid, kicked, by) {
+  /**
+   * Kicks a socket whose place was taken, at once, as WhatsApp does, and judges when it is known what
+   * became of its client. A process that is killed keeps its sockets until the kernel has cleared it
+   * away, which takes a while on a busy machine: kicking a dead one is no conflict.
+   */
+  #kick(jid, kicked, by) {
     const moment = EventLog.now();
     const kickedHeardMsAgo = moment.monoMs - kicked.heardMs;
-    this.stats.count('conflicts', jid);
+    this.#judging += 1;
     const probe = kicked.probe(this.#answerWithinMs);
     kicked.replaced();
-    probe.then((answeredAfterMs) => {
-      const kickedAnswering = answeredAfterMs !== null;
+    probe.then(({ life, afterMs }) => {
+      this.#judging -= 1;
+      const kickedAnswering = life === 'answering';
+      if (life !== 'dead') this.stats.count('conflicts', jid);
       if (kickedAnswering) this.stats.count('conflictsAnswering', jid);
-      const seen = { kickedAnswering, answeredAfterMs, kickedHeardMsAgo };
-      this.log.add('conflict', { jid, conn: by.id, kicked: kicked.id, ...seen }, moment);
+      const answeredAfterMs = kickedAnswering ? afterMs : null;
+      const judged = life === 'dead' ? {} : { kickedAnswering, answeredAfterMs };
+      const event = { jid, conn: by.id, kicked: kicked.id, ...judged, kickedHeardMsAgo };
+      this.log.add(life === 'dead' ? 'kicked-dead' : 'conflict', event, moment);
     });
+  }
+
+  report() {
+    return {
+      ...this.stats.report(this.live, this.devices),
+      conflictsJudging: this.#judging,
+      connections: this.connections.size,
+      faults: this.faults.list(),
+      lastSeq: this.log.lastSeq,
+    };
   }
 
   /** The client asks for what waits for it; the first time its phone introduces itself. */

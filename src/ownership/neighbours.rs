@@ -56,11 +56,12 @@ impl Place {
     /// Looks whether `peer` still lives. `one_machine` says that all users of the database run
     /// on this machine, as those of an SQLite file do: another boot is then proof enough.
     pub fn life_of(&self, peer: &Peer, one_machine: bool) -> Life {
-        let (Some(mine), Some(theirs)) = (&self.boot_id, &peer.boot_id) else {
-            return Life::Unknown;
-        };
-        if mine != theirs {
-            return if one_machine { Life::Gone } else { Life::Unknown };
+        match (&self.boot_id, &peer.boot_id) {
+            (Some(mine), Some(theirs)) if mine == theirs => {}
+            (Some(_), Some(_)) if one_machine => return Life::Gone,
+            // A system without boot ids: the folder alone tells, where there is one machine.
+            (None, None) if one_machine => {}
+            _ => return Life::Unknown,
         }
         match (&self.folder, &self.lock_dir, &peer.lock_dir) {
             (Some(folder), Some(mine), Some(theirs)) if mine == theirs => {
@@ -231,6 +232,8 @@ mod tests {
         assert_eq!(place.life_of(&other, false), Life::Unknown);
         assert_eq!(place.life_of(&other, true), Life::Gone);
         other.boot_id = None;
+        assert_eq!(place.life_of(&other, true), Life::Unknown);
+        place.boot_id = None;
         assert_eq!(place.life_of(&other, true), Life::Unknown);
     }
 }

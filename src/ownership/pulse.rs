@@ -37,8 +37,9 @@ pub(super) async fn run(inner: Arc<Inner>) {
             next = now;
         }
         if now >= next {
-            let interval = inner.pulse_interval();
-            next = match inner.pulse().await {
+            let outcome = inner.pulse().await;
+            let interval = inner.pulse_interval(); // by what the pulse has just shown
+            next = match outcome {
                 Ok(()) => {
                     failures = 0;
                     now + interval

@@ -103,6 +103,39 @@ pub async fn the_dead_stay_dead(site: &Site) {
     assert_eq!(site.truth().await, before);
 }
 
+pub async fn registering_twice_is_registering_once(site: &Site) {
+    let a = site.member("a").await;
+    let before = site.truth().await;
+    a.store.register(&a.me).await.unwrap();
+    assert_eq!(site.truth().await, before);
+    a.store.retire(a.id()).await.unwrap();
+    a.store.register(&a.me).await.unwrap();
+    assert!(!a.store.beat(a.id()).await.unwrap().alive, "that does not revive");
+}
+
+/// Each start adds a row, and somebody has to clear up.
+pub async fn the_long_dead_are_forgotten_unless_a_lease_names_them(site: &Site) {
+    let (a, b, c) = (site.member("a").await, site.member("b").await, site.member("c").await);
+    let kept = b.claim(1, &agent(1)).await;
+    b.release(&kept).await;
+    for dead in [&b, &c] {
+        a.bury(dead, Death::Gone).await;
+    }
+    let long_ago = "SET dead_at = '2024-01-01T00:00:00.000Z' WHERE dead_at IS NOT NULL";
+    site.execute(&format!("UPDATE baileys_guard_instance {long_ago}")).await;
+    let d = site.member("d").await;
+    a.bury(&d, Death::Gone).await;
+    let e = site.member("e").await;
+    let rows = site.rows("SELECT incarnation FROM baileys_guard_instance").await;
+    let mut rows: Vec<_> = rows.into_iter().map(|row| row[0].clone().unwrap()).collect();
+    rows.sort();
+    let mut expected = [&a, &b, &d, &e].map(|member| member.id().to_owned());
+    expected.sort();
+    assert_eq!(rows, expected);
+    assert!(!c.store.beat(c.id()).await.unwrap().alive);
+    e.claim(1, &agent(1)).await;
+}
+
 pub async fn of_beat_and_burial_one_wins(site: &Site) {
     let a = site.member("a").await;
     for round in 0..40 {
@@ -135,9 +168,11 @@ pub async fn retiring_frees_everything_at_once(site: &Site) {
     let free = b.store.free().await.unwrap();
     assert_eq!(free.len(), 50);
     assert!(free.iter().all(|agent| agent.instance_id == "instance-a"));
+    assert!(free.iter().all(|agent| !agent.dead), "to retire is to release");
     let grants = b.try_claim(1, &agents(0..50)).await.grants;
     assert_eq!(grants.len(), 50);
     assert!(grants.iter().all(|grant| !grant.after_silence), "it has closed its sockets");
+    assert!(grants.iter().all(|grant| !grant.takeover), "it gave them back");
 }
 
 pub async fn a_closed_store_refuses(site: &Site) {

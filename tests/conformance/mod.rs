@@ -254,6 +254,8 @@ macro_rules! conformance_suite {
                 a_beat_counts_what_is_held
                 a_burial_needs_the_count_that_was_watched
                 the_dead_stay_dead
+                registering_twice_is_registering_once
+                the_long_dead_are_forgotten_unless_a_lease_names_them
                 of_beat_and_burial_one_wins
                 retiring_frees_everything_at_once
                 a_closed_store_refuses

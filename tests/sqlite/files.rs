@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use baileys_guard::error::Error;
 use sqlx::{Connection, SqliteConnection};
+use tokio::time::timeout;
 
 use crate::conformance::{agent, registration};
 use crate::{on_a_file, store_at};
@@ -26,6 +27,29 @@ async fn a_new_file_is_readable_by_its_owner_only() {
             let mode = std::fs::metadata(&file).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{file}");
         }
+    })
+    .await;
+}
+
+/// SQLite removes its side files when the last connection closes.
+#[tokio::test]
+async fn a_closed_store_lets_go_of_the_file() {
+    on_a_file(|site, path| async move {
+        let a = site.member("a").await;
+        a.claim(1, &agent(1)).await;
+        a.store.beat(a.id()).await.unwrap();
+        let mut changes = a.store.changes().await.unwrap();
+        let log = path.with_extension("db-wal");
+        assert!(log.exists());
+        a.store.close().await;
+        assert!(log.exists(), "the feed is its reader's to drop");
+        timeout(Duration::from_secs(5), changes.changed()).await.expect("an end of the feed");
+        let gone = async {
+            while log.exists() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(5), gone).await.expect("a connection is left open");
     })
     .await;
 }

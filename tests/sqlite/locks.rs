@@ -59,6 +59,29 @@ async fn a_writer_waits_for_a_short_lock() {
     .await;
 }
 
+/// A file of a host's that is not in write-ahead logging yet, and is at work. SQLite's own waiting
+/// does not cover a writer here.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_open_waits_for_the_host() {
+    for work in ["BEGIN; SELECT count(*) FROM users", "BEGIN IMMEDIATE; DELETE FROM users"] {
+        on_a_file(|site, path| async move {
+            site.with_host_tables().await;
+            let url = format!("sqlite:{}", path.display());
+            let mut host = SqliteConnection::connect(&url).await.unwrap();
+            sqlx::raw_sql(work).execute(&mut host).await.unwrap();
+            let store = store_at(&path, Duration::from_secs(20));
+            let (migrated, ()) = tokio::join!(store.migrate(), async {
+                tokio::time::sleep(Duration::from_millis(400)).await;
+                host.close().await.unwrap();
+            });
+            assert!(migrated.unwrap().applied.len() >= 2);
+            let mode = site.rows("PRAGMA journal_mode").await;
+            assert_eq!(mode, [vec![Some("wal".to_owned())]]);
+        })
+        .await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_beat_that_was_given_up_leaves_the_heart_beating() {
     on_a_file(|site, path| async move {

@@ -226,8 +226,11 @@ impl Connections {
         Ok(())
     }
 
-    fn open(&self) -> Result<()> {
-        if self.closed.load(Ordering::SeqCst) { Err(Error::ShutDown) } else { Ok(()) }
+    fn open(&self) -> Result<(), Failure> {
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(sqlx::Error::PoolClosed.into());
+        }
+        Ok(())
     }
 
     async fn within<T>(

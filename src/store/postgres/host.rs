@@ -31,6 +31,7 @@ pub(super) struct HostTable {
     pub(super) deactivate: Sql,
     pub(super) clear: Sql,
     pub(super) list: Sql,
+    pub(super) session_data: Sql,
 }
 
 impl HostTable {
@@ -100,6 +101,7 @@ impl Statements<'_> {
             deactivate: Sql::assembled(self.release(true)),
             clear: Sql::assembled(self.clear()),
             list: Sql::assembled(self.list()),
+            session_data: Sql::assembled(self.session_data()),
         }
     }
 
@@ -186,7 +188,7 @@ impl Statements<'_> {
     fn update(&self) -> String {
         let epoch = "('epoch'::timestamptz + $13::bigint * interval '1 millisecond')";
         format!(
-            "WITH {fence},
+            "{fence}
              newest AS (
                SELECT s.id FROM whatsapp_sessions s
                 WHERE s.agent_id = $1::text::{agent} AND EXISTS (SELECT 1 FROM fence)
@@ -203,7 +205,7 @@ impl Statements<'_> {
                  updated_at = {updated}
                FROM newest WHERE s.id = newest.id RETURNING 1)
              SELECT (SELECT count(*) FROM fence) AS fenced, (SELECT count(*) FROM written) AS written",
-            fence = super::FENCE,
+            fence = fenced!(""),
             agent = self.agent,
             qr = self.now("qr_generated_at"),
             connected = (self.time)("last_connected", epoch),
@@ -254,6 +256,17 @@ impl Statements<'_> {
                FROM locked WHERE s.id = locked.id",
             newest = self.newest("source"),
             locked = Self::locked(),
+        )
+    }
+
+    /// `$1` an agent → what its newest row keeps.
+    fn session_data(&self) -> String {
+        format!(
+            "SELECT n.id::text AS row_id, n.agent_id::text AS agent_id, n.session_data::text AS json
+               FROM (SELECT * FROM whatsapp_sessions s WHERE s.agent_id = $1::text::{agent}
+                      ORDER BY s.created_at DESC NULLS LAST, s.id DESC LIMIT 1) n
+              WHERE n.session_data IS NOT NULL",
+            agent = self.agent,
         )
     }
 

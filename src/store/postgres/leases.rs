@@ -40,9 +40,11 @@ const BEAT: &str = concat!(
     "), beat_at = clock_timestamp()
         WHERE incarnation = $1 AND dead_at IS NULL RETURNING incarnation),
      own AS (
-       SELECT count(*) AS held, coalesce(sum(token), 0)::bigint AS token_sum
+       SELECT count(*) AS held, coalesce(sum(token), 0) AS token_sum
          FROM baileys_guard_lease WHERE incarnation = $1 AND held)
-     SELECT EXISTS (SELECT 1 FROM me) AS alive, own.held, own.token_sum, pg_backend_pid() AS backend,
+     SELECT EXISTS (SELECT 1 FROM me) AS alive, own.held,
+            (mod(own.token_sum + 9223372036854775808, 18446744073709551616)
+              - 9223372036854775808)::bigint AS token_sum, pg_backend_pid() AS backend,
             p.incarnation, p.instance_id, p.ttl_ms, p.beat, p.boot_id, p.lock_dir
        FROM own LEFT JOIN baileys_guard_instance p ON p.dead_at IS NULL AND p.incarnation <> $1"
 );
@@ -72,7 +74,7 @@ const CLAIM: &str = "WITH me AS MATERIALIZED (
        SELECT a.agent_id,
               coalesce(l.held AND l.incarnation <> $1 AND o.death <> 'retired', false) AS takeover,
               coalesce(l.held AND l.incarnation <> $1 AND o.death = 'silent', false) AS after_silence
-         FROM unnest($2::text[]) AS a (agent_id)
+         FROM (SELECT DISTINCT unnest($2::text[])) AS a (agent_id)
          LEFT JOIN baileys_guard_lease l ON l.agent_id = a.agent_id
          LEFT JOIN baileys_guard_instance o ON o.incarnation = l.incarnation
         WHERE l.agent_id IS NULL

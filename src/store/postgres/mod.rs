@@ -5,16 +5,24 @@
 //! share one snapshot. When the server is gone, restarted or too slow, the call fails with
 //! `DatabaseUnavailable`, and its outcome is unknown.
 
-/// The lease of a writer, locked against takeover until the write is committed.
+/// A statement that first locks the writer's lease (`$1` agent, `$2` incarnation, `$3` token) against
+/// takeover until the write is committed, as the CTE `fence`.
 ///
 /// In the same statement as the write, and FOR SHARE: a look without the lock, or with a weaker
 /// one, lets a write of the old owner commit after its successor has its token. The lock timeout
 /// bounds how long a write that waits for a locked row of the host's holds up a takeover.
-const FENCE: &str = "fence AS (
-       SELECT set_config('lock_timeout', '10s', true) AS bounded
-         FROM baileys_guard_lease l
-        WHERE l.agent_id = $1 AND l.incarnation = $2 AND l.token = $3 AND l.held
-          FOR SHARE OF l)";
+macro_rules! fenced {
+    ($rest:literal) => {
+        concat!(
+            "WITH fence AS (
+               SELECT set_config('lock_timeout', '10s', true) AS bounded
+                 FROM baileys_guard_lease l
+                WHERE l.agent_id = $1 AND l.incarnation = $2 AND l.token = $3 AND l.held
+                  FOR SHARE OF l), ",
+            $rest
+        )
+    };
+}
 
 /// The parameters of a statement, in order.
 macro_rules! arguments {
@@ -27,6 +35,7 @@ macro_rules! arguments {
     }};
 }
 
+mod auth;
 mod changes;
 mod connection;
 mod failure;

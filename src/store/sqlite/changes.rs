@@ -50,6 +50,7 @@ impl Watch {
     }
 
     async fn differs(&mut self) -> Result<bool, Failure> {
+        self.db.check().await?;
         let connection = match &mut self.connection {
             Some(connection) => connection,
             None => self.connection.insert(self.db.connect().await?),

@@ -69,6 +69,11 @@ impl Connections {
         self.call_timeout
     }
 
+    /// Fails where a new call would: the store is closed, or its file is another one.
+    pub(super) async fn check(&self) -> Result<(), Failure> {
+        self.pool().await.map(drop)
+    }
+
     /// A connection of the pool, for reading.
     pub(super) async fn reader(&self) -> Result<PoolConnection<Sqlite>, Failure> {
         Ok(self.pool().await?.acquire().await?)
@@ -86,7 +91,7 @@ impl Connections {
     /// A future that is dropped while it holds the connection drops the connection with it: what
     /// that was waiting for stays its own affair, and the next beat starts afresh.
     pub(super) async fn heartbeat(&self) -> Result<Writer<'_, Box<SqliteConnection>>, Failure> {
-        self.pool().await?;
+        self.check().await?;
         let parked = self.parked().take();
         let connection = match parked {
             Some(connection) => connection,
@@ -108,7 +113,7 @@ impl Connections {
 
     /// A connection of one's own.
     pub(super) async fn connect(&self) -> Result<SqliteConnection, Failure> {
-        self.pool().await?;
+        self.check().await?;
         Ok(self.options().connect().await?)
     }
 
@@ -149,9 +154,9 @@ impl Connections {
         }
         create(&self.path).map_err(Failure::Create)?;
         let identity = identity(&self.path);
-        use_wal(&self.options(), self.call_timeout).await?;
         // A call that gave up shall not leave its connection waiting for long.
         let options = self.options().busy_timeout(BUSY_TIMEOUT.min(self.call_timeout));
+        use_wal(&options, self.call_timeout).await?;
         let pool = SqlitePoolOptions::new()
             .max_connections(self.max_connections)
             .acquire_timeout(self.call_timeout)
@@ -219,7 +224,7 @@ async fn use_wal(options: &SqliteConnectOptions, patience: Duration) -> Result<(
     let mode: String = loop {
         let answer = sqlx::query_scalar("PRAGMA journal_mode = WAL").fetch_one(&mut connection);
         match answer.await {
-            // Another process does the same, or is at its first transaction.
+            // Somebody writes in the old mode, or does the same as we.
             Err(error) if is_busy(&error) && Instant::now() < deadline => sleep(WAL_RETRY).await,
             answer => break answer?,
         }

@@ -19,6 +19,16 @@ use super::{json, sessions};
 pub(super) async fn register(db: &Connections, me: &Registration) -> Result<(), Failure> {
     let mut writer = db.writer().await?;
     let mut tx = writer.begin().await?;
+    // Every start leaves a row behind. One that is long dead and that no lease names is no use.
+    sqlx::query(
+        "DELETE FROM baileys_guard_instance WHERE incarnation IN (
+           SELECT incarnation FROM baileys_guard_instance
+            WHERE unixepoch(dead_at) < unixepoch('now', '-1 day')
+              AND incarnation NOT IN (SELECT incarnation FROM baileys_guard_lease) LIMIT 100)",
+    )
+    .execute(&mut *tx)
+    .await?;
+    // The same incarnation twice is the same registration: its first answer was lost.
     sqlx::query(concat!(
         "INSERT INTO baileys_guard_instance (incarnation, instance_id, hostname, pid, started_at, ",
         "ttl_ms, boot_id, lock_dir, beat, beat_at) VALUES (?1, ?2, ?3, ?4, ",
@@ -27,7 +37,7 @@ pub(super) async fn register(db: &Connections, me: &Registration) -> Result<(), 
         unix_ms!("'now'"),
         " * 1000, ",
         iso_now!(),
-        ")"
+        ") ON CONFLICT (incarnation) DO NOTHING"
     ))
     .bind(&me.incarnation)
     .bind(&me.instance_id)
@@ -98,9 +108,8 @@ pub(super) async fn retire(db: &Connections, incarnation: &str) -> Result<(), Fa
     let held = "SELECT agent_id FROM baileys_guard_lease WHERE incarnation = ?1 AND held = 1";
     let agents: Vec<String> =
         sqlx::query_scalar(held).bind(incarnation).fetch_all(&mut *tx).await?;
-    let refused = sessions::clear(&mut tx, &agents, false).await?;
-    tx.commit().await?;
-    refused.map_or(Ok(()), |error| Err(error.into()))
+    sessions::clear(&mut tx, &agents, false).await?;
+    tx.commit().await
 }
 
 pub(super) async fn claim(
@@ -117,11 +126,12 @@ pub(super) async fn claim(
     if alive.is_none() {
         return Ok(Claimed { alive: false, grants: Vec::new() });
     }
-    // A lease whose owner's row was deleted by hand is free, with all the care for a frozen one.
+    // To retire is to release everything. A lease whose owner's row was deleted by hand is free,
+    // with all the care for a frozen owner.
     let free: Vec<(String, bool, bool)> = sqlx::query_as(
         "SELECT DISTINCT j.value,
-                l.held = 1 AND l.incarnation <> ?1,
-                l.held = 1 AND l.incarnation <> ?1 AND coalesce(o.death, ?4) = ?4
+                coalesce(l.held = 1 AND l.incarnation <> ?1, 0) AND o.death IS NOT ?5,
+                coalesce(l.held = 1 AND l.incarnation <> ?1, 0) AND coalesce(o.death, ?4) = ?4
            FROM json_each(?2) j
            LEFT JOIN baileys_guard_lease l ON l.agent_id = j.value
            LEFT JOIN baileys_guard_instance o ON o.incarnation = l.incarnation
@@ -135,6 +145,7 @@ pub(super) async fn claim(
     .bind(json(agents))
     .bind(seq)
     .bind(Death::Silent.as_str())
+    .bind(Death::Retired.as_str())
     .fetch_all(&mut *tx)
     .await?;
     let agents: Vec<&str> = free.iter().map(|(agent_id, ..)| agent_id.as_str()).collect();
@@ -185,7 +196,7 @@ pub(super) async fn owners(db: &Connections, agents: &[String]) -> Result<Vec<Ow
         "SELECT l.agent_id, ",
         owner_columns!(),
         " FROM json_each(?1) j
-          JOIN baileys_guard_lease l ON l.agent_id = j.value AND l.held = 1
+          CROSS JOIN baileys_guard_lease l ON l.agent_id = j.value AND l.held = 1
           JOIN baileys_guard_instance i ON i.incarnation = l.incarnation AND i.dead_at IS NULL
          ORDER BY l.agent_id"
     ))
@@ -221,9 +232,10 @@ pub(super) async fn release(
     let mut writer = db.writer().await?;
     let mut tx = writer.begin().await?;
     let mut released: Vec<String> = sqlx::query_scalar(
-        "UPDATE baileys_guard_lease AS l SET held = 0 FROM json_each(?1) j
-          WHERE l.agent_id = j.value ->> 0 AND l.incarnation = j.value ->> 1
-            AND l.token = j.value ->> 2 AND l.held = 1
+        "UPDATE baileys_guard_lease SET held = 0 WHERE rowid IN (
+           SELECT l.rowid FROM json_each(?1) j
+            CROSS JOIN baileys_guard_lease l ON l.agent_id = j.value ->> 0
+            WHERE l.incarnation = j.value ->> 1 AND l.token = j.value ->> 2 AND l.held = 1)
          RETURNING agent_id",
     )
     .bind(json(&terms))
@@ -237,12 +249,13 @@ pub(super) async fn release(
 
 pub(super) async fn free(db: &Connections) -> Result<Vec<Free>, Failure> {
     let free = sqlx::query_as(
-        "SELECT l.agent_id, l.token, l.held = 1, coalesce(i.instance_id, '')
+        "SELECT l.agent_id, l.token, l.held = 1 AND i.death IS NOT ?1, coalesce(i.instance_id, '')
            FROM baileys_guard_lease l
            LEFT JOIN baileys_guard_instance i ON i.incarnation = l.incarnation
           WHERE l.held = 0 OR i.dead_at IS NOT NULL OR i.incarnation IS NULL
           ORDER BY l.agent_id",
     );
+    let free = free.bind(Death::Retired.as_str());
     let free: Vec<(String, i64, bool, String)> = free.fetch_all(&mut *db.reader().await?).await?;
     let free = free.into_iter();
     Ok(free

@@ -74,6 +74,7 @@ macro_rules! newest_sessions {
     };
 }
 
+mod auth;
 mod changes;
 mod connection;
 mod failure;
@@ -134,8 +135,9 @@ impl SqliteStore {
         }
     }
 
-    /// Runs a call of the heartbeat, which sets its own limit.
-    async fn beating<T>(
+    /// Runs a call that takes its time: the heartbeat sets its own limit, and a migration ends
+    /// when it ends.
+    async fn unlimited<T>(
         &self,
         action: &str,
         work: impl Future<Output = Result<T, Failure>>,
@@ -166,11 +168,11 @@ impl Store for SqliteStore {
     }
 
     async fn migrate(&self) -> Result<Migrated> {
-        self.call("migrating", schema::migrate(&self.db)).await
+        self.unlimited("migrating", schema::migrate(&self.db)).await
     }
 
     async fn rollback(&self) -> Result<Vec<String>> {
-        self.call("rolling back", schema::rollback(&self.db)).await
+        self.unlimited("rolling back", schema::rollback(&self.db)).await
     }
 
     async fn register(&self, me: &Registration) -> Result<()> {
@@ -178,11 +180,11 @@ impl Store for SqliteStore {
     }
 
     async fn beat(&self, incarnation: &str) -> Result<Beat> {
-        self.beating("beating", leases::beat(&self.db, incarnation)).await
+        self.unlimited("beating", leases::beat(&self.db, incarnation)).await
     }
 
     async fn peers(&self, incarnation: &str) -> Result<Vec<Peer>> {
-        self.beating("looking at the other instances", leases::peers(&self.db, incarnation)).await
+        self.unlimited("looking at the other instances", leases::peers(&self.db, incarnation)).await
     }
 
     async fn bury(&self, peer: &str, beat: i64, how: Death) -> Result<bool> {

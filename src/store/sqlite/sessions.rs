@@ -71,9 +71,9 @@ async fn show_held(
     me: &Registration,
     agents: Option<&[String]>,
 ) -> Result<Vec<String>, Failure> {
+    // CROSS JOIN: SQLite keeps the order, else it may read the list anew for every lease.
     let held = match agents {
-        Some(_) => "json_each(?2) j JOIN baileys_guard_lease l ON l.agent_id = j.value",
-        // The unary plus keeps the two statements' parameters alike.
+        Some(_) => "json_each(?2) j CROSS JOIN baileys_guard_lease l ON l.agent_id = j.value",
         None => "baileys_guard_lease l",
     };
     let agents = agents.map(json);
@@ -125,8 +125,11 @@ fn refused(agent_id: &str, error: sqlx::Error) -> Failure {
     }
 }
 
-/// Clears the instance columns of agents that were given back, in all their rows. What the
-/// host's table refuses is taken back alone and told: the release itself must stand.
+/// Clears the instance columns of agents that were given back, in all their rows, and ends the
+/// sessions if asked to.
+///
+/// The release itself must stand. What the host's table refuses is undone alone; it is told
+/// where a user asked for it, and else only a row goes on showing who was the last owner.
 pub(super) async fn clear(
     tx: &mut SqliteConnection,
     agents: &[String],
@@ -137,16 +140,17 @@ pub(super) async fn clear(
     }
     let mut savepoint = tx.begin().await?;
     match try_clear(&mut savepoint, agents, deactivate).await {
-        Ok(()) => savepoint.commit().await?,
         Err(Failure::Sqlx(error)) if constraint(&error).is_some() => {
             savepoint.rollback().await?;
-            if let Failure::Told(told) = refused(&agents.join(", "), error) {
-                return Ok(Some(told));
-            }
+            let Failure::Told(told) = refused(&agents.join(", "), error) else { return Ok(None) };
+            Ok(deactivate.then_some(told))
         }
-        Err(error) => return Err(error),
+        cleared => {
+            cleared?;
+            savepoint.commit().await?;
+            Ok(None)
+        }
     }
-    Ok(None)
 }
 
 async fn try_clear(

@@ -9,7 +9,7 @@
 
 const fs = require('node:fs/promises');
 const path = require('node:path');
-const { makeCacheableSignalKeyStore, useMultiFileAuthState } = require('baileys');
+const { BufferJSON, makeCacheableSignalKeyStore, useMultiFileAuthState } = require('baileys');
 
 const { authDir } = require('../config');
 const logger = require('./logger');
@@ -23,8 +23,7 @@ function folderOf(agentId) {
  * Baileys takes a file it cannot read for one that is not there, makes new credentials and writes
  * them over the pairing. So a damaged file has to stop the session here.
  */
-async function checkCredentials(folder) {
-  const file = path.join(folder, 'creds.json');
+async function checkCredentials(file) {
   try {
     JSON.parse(await fs.readFile(file, 'utf8'));
   } catch (error) {
@@ -32,11 +31,19 @@ async function checkCredentials(folder) {
   }
 }
 
+/** Whole or not at all: a process that dies here must not leave half a pairing. */
+async function writeCredentials(file, creds) {
+  const unfinished = `${file}.${process.pid}`;
+  await fs.writeFile(unfinished, JSON.stringify(creds, BufferJSON.replacer));
+  await fs.rename(unfinished, file);
+}
+
 /** Loads them anew for each socket: the cache must not outlive it. */
 async function loadAuthState(claim) {
   const folder = folderOf(claim.agentId);
-  await checkCredentials(folder);
-  const { state, saveCreds } = await useMultiFileAuthState(folder);
+  const file = path.join(folder, 'creds.json');
+  await checkCredentials(file);
+  const { state } = await useMultiFileAuthState(folder);
 
   const whileHeld = (write) => async (data) => {
     if (!claim.held) throw claim.signal.reason;
@@ -45,7 +52,7 @@ async function loadAuthState(claim) {
   const keys = { get: state.keys.get, set: whileHeld(state.keys.set) };
   return {
     state: { creds: state.creds, keys: makeCacheableSignalKeyStore(keys, logger) },
-    saveCreds: whileHeld(saveCreds),
+    saveCreds: whileHeld(() => writeCredentials(file, state.creds)),
     /** Makes room for a new pairing after a logout; deletes nothing. */
     setAside: () => fs.rename(folder, `${folder}.logged-out-${Date.now()}`),
   };

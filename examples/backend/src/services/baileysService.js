@@ -7,7 +7,13 @@
  * at most one instance has a socket for an agent, and an agent that is not here may be elsewhere.
  */
 
-const { claimInstance, claimInstances, getOwner, listSessions, shutdown } = require('baileys-guard');
+const {
+  claimInstance,
+  claimInstances,
+  getOwner,
+  listSessions,
+  shutdown,
+} = require('baileys-guard');
 
 const { AGENT_IN_USE, HttpError, ownerOf } = require('../errors');
 const { Session } = require('./session');

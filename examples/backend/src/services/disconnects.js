@@ -41,7 +41,12 @@ function afterDisconnect(error, attempts) {
     return { action: 'stop', status, isActive: false, loggedOut, reason: `${code} ${FINAL[code]}` };
   }
   if (error?.message === 'QR refs attempts ended') {
-    return { action: 'stop', status: 'disconnected', isActive: false, reason: 'nobody scanned the QR code' };
+    return {
+      action: 'stop',
+      status: 'disconnected',
+      isActive: false,
+      reason: 'nobody scanned the QR code',
+    };
   }
   if (NOT_NOW.has(code)) return { action: 'reconnect', delayMs: REFUSED_DELAY_MS, reason };
   return { action: 'reconnect', delayMs: backoff(attempts), reason };

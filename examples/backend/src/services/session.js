@@ -76,7 +76,8 @@ class Session {
   /** The socket, at a moment when it may be used. */
   #openSocket() {
     if (!this.claim.held) throw this.claim.signal.reason;
-    if (this.status !== 'connected') throw new HttpError(409, `WhatsApp is not connected: ${this.status}`);
+    if (this.status !== 'connected')
+      throw new HttpError(409, `WhatsApp is not connected: ${this.status}`);
     return this.#sock;
   }
 
@@ -124,7 +125,9 @@ class Session {
     this.reason = next.reason;
     console.info(`[BAILEYS] agent ${this.agentId}: ${next.reason}; ${next.action}`);
     if (next.action === 'stop') {
-      this.#stop(next).catch((failure) => console.error(`[BAILEYS] agent ${this.agentId}:`, failure));
+      this.#stop(next).catch((failure) =>
+        console.error(`[BAILEYS] agent ${this.agentId}:`, failure),
+      );
       return;
     }
     if (next.delayMs > 0) this.#attempts += 1;
@@ -160,7 +163,9 @@ class Session {
       .catch((error) => {
         // A lost claim has closed the session already; the row alone is no reason to.
         if (!(error instanceof ClaimLostError)) {
-          console.error(`[BAILEYS] agent ${this.agentId}: session row not written: ${error.message}`);
+          console.error(
+            `[BAILEYS] agent ${this.agentId}: session row not written: ${error.message}`,
+          );
         }
       });
     return this.#written;

@@ -1,0 +1,11 @@
+import { createGuard, GuardError } from 'baileys-guard';
+import * as everything from 'baileys-guard';
+
+const guard = createGuard({ databaseUrl: 'sqlite:guard.db' });
+await guard.migrate();
+const claim = await guard.claimInstance('agent-1');
+console.log(`${claim.agentId} is held: ${claim.held}`);
+const refused = await guard.claimInstance('').catch((error) => error);
+console.log(`${refused instanceof GuardError} ${refused.code}`);
+console.log(`same class: ${everything.GuardError === GuardError}`);
+await guard.shutdown();

@@ -1,0 +1,3 @@
+// The types for `import`; for `require` they are in index.d.ts.
+
+export * from './index.js';
