@@ -16,4 +16,7 @@ export {
   listSessions,
   watchOwnership,
   shutdown,
+  createReconnectScheduler,
+  superviseSession,
+  classifyDisconnect,
 } from './index.js';

@@ -2,7 +2,13 @@
 
 // What is made of an end, whatever form it comes in.
 
-const { classifyDisconnect, createGuard, GuardError, ClaimLostError, AgentInUseError } = require('..');
+const {
+  classifyDisconnect,
+  createGuard,
+  GuardError,
+  ClaimLostError,
+  AgentInUseError,
+} = require('..');
 const { temporaryFolder } = require('./support/databases');
 const { boom } = require('./support/reconnect');
 
@@ -29,7 +35,12 @@ describe('a disconnect is classified', () => {
   ])('%i: %s (%s) after %i ms', (code, action, reason, delayMs) => {
     const expected = { action, reason, delayMs, code, attempt: delayMs > 0 ? 1 : 0 };
     const lastDisconnect = { error: boom(code), date: new Date() };
-    for (const form of [lastDisconnect, lastDisconnect.error, code, { error: { output: { statusCode: code } } }]) {
+    for (const form of [
+      lastDisconnect,
+      lastDisconnect.error,
+      code,
+      { error: { output: { statusCode: code } } },
+    ]) {
       expect(classifyDisconnect(form, STEADY)).toEqual(expected);
     }
   });
@@ -48,13 +59,22 @@ describe('a disconnect is classified', () => {
   test('errors of the network, of Signal and unknown ones are tried again', () => {
     const reset = Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' });
     const unknownHost = Object.assign(new Error('getaddrinfo'), { code: 'ENOTFOUND' });
-    const wrapped = new Error('failed', { cause: Object.assign(new Error('x'), { code: 'ETIMEDOUT' }) });
+    const wrapped = new Error('failed', {
+      cause: Object.assign(new Error('x'), { code: 'ETIMEDOUT' }),
+    });
     for (const error of [reset, unknownHost, wrapped]) {
-      expect(classifyDisconnect(error)).toMatchObject({ action: 'retry', reason: 'network', code: null });
+      expect(classifyDisconnect(error)).toMatchObject({
+        action: 'retry',
+        reason: 'network',
+        code: null,
+      });
     }
     const badMac = new Error('Bad MAC Error: Bad MAC');
     expect(classifyDisconnect(badMac)).toMatchObject({ action: 'retry', reason: 'badMac' });
-    expect(classifyDisconnect(new Error('?'))).toMatchObject({ action: 'retry', reason: 'unknown' });
+    expect(classifyDisconnect(new Error('?'))).toMatchObject({
+      action: 'retry',
+      reason: 'unknown',
+    });
     const circular = new Error('round');
     circular.cause = circular;
     expect(classifyDisconnect(circular)).toMatchObject({ action: 'retry' });
@@ -86,7 +106,10 @@ describe('a disconnect is classified', () => {
   test('without jitter unless it is asked for, and with the options of a scheduler', () => {
     const delays = new Set(Array.from({ length: 20 }, () => classifyDisconnect(428).delayMs));
     expect([...delays]).toEqual([1000]);
-    const spread = Array.from({ length: 50 }, () => classifyDisconnect(428, { jitter: 0.5 }).delayMs);
+    const spread = Array.from(
+      { length: 50 },
+      () => classifyDisconnect(428, { jitter: 0.5 }).delayMs,
+    );
     expect(new Set(spread).size).toBeGreaterThan(10);
     expect(Math.min(...spread)).toBeGreaterThanOrEqual(500);
     expect(Math.max(...spread)).toBeLessThanOrEqual(1500);
@@ -94,7 +117,9 @@ describe('a disconnect is classified', () => {
   });
 
   test('what is no error at all is refused', () => {
-    expect(() => classifyDisconnect(true)).toThrow(expect.objectContaining({ code: 'ERR_INVALID_ARGUMENT' }));
+    expect(() => classifyDisconnect(true)).toThrow(
+      expect.objectContaining({ code: 'ERR_INVALID_ARGUMENT' }),
+    );
     expect(() => classifyDisconnect(Symbol('x'))).toThrow(GuardError);
   });
 });
@@ -153,4 +178,10 @@ describe('options of a scheduler', () => {
     }
     await scheduler.stop();
   });
+});
+
+test('the tables of the documentation are what the policy gives', () => {
+  const { FILE, rendered } = require('../scripts/reconnect-tables');
+  const page = require('node:fs').readFileSync(FILE, 'utf8');
+  expect(page).toBe(rendered(page));
 });

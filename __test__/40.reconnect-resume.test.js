@@ -59,7 +59,9 @@ describe.each(KINDS)('resuming on %s', (kind) => {
     expect(result).toEqual({ total: 32, taken: 32, tried: 32, left: 0 });
     expect([...connected].sort()).toEqual([...ids, 'error-0', 'error-1'].sort());
     expect(progress.at(-1)).toEqual(result);
-    progress.slice(1).forEach((now, index) => expect(now.tried).toBeGreaterThanOrEqual(progress[index].tried));
+    progress
+      .slice(1)
+      .forEach((now, index) => expect(now.tried).toBeGreaterThanOrEqual(progress[index].tried));
     expect(progress.length).toBeGreaterThan(5);
   });
 

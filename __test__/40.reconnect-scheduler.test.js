@@ -23,7 +23,11 @@ describe.each(KINDS)('reconnect scheduler on %s', (kind) => {
   const schedulerOf = (options, guard = guardOf()) => {
     guard.startHeartbeat();
     const events = new Recorder();
-    const scheduler = guard.createReconnectScheduler({ ...QUICK, onEvent: events.tell, ...options });
+    const scheduler = guard.createReconnectScheduler({
+      ...QUICK,
+      onEvent: events.tell,
+      ...options,
+    });
     return { scheduler, events, guard };
   };
 
@@ -76,11 +80,20 @@ describe.each(KINDS)('reconnect scheduler on %s', (kind) => {
     expect(attempts.map(([attempt]) => attempt)).toEqual([1, 2, 3, 4, 5]);
     const retries = events.all.filter(({ type }) => type === 'retry');
     expect(retries.map(({ delayMs }) => delayMs)).toEqual([20, 40, 80, 160]);
-    expect(retries[0]).toMatchObject({ agentId: id, reason: 'connectFailed', attempt: 1, code: null });
+    expect(retries[0]).toMatchObject({
+      agentId: id,
+      reason: 'connectFailed',
+      attempt: 1,
+      code: null,
+    });
     expect(retries[0].error.message).toBe('not yet');
     const gaps = attempts.slice(1).map(([, at], index) => at - attempts[index][1]);
     gaps.forEach((gap, index) => expect(gap).toBeGreaterThanOrEqual(20 * 2 ** index - 2));
-    expect(scheduler.stats()).toMatchObject({ connects: 5, connected: 1, disconnects: { connectFailed: 4 } });
+    expect(scheduler.stats()).toMatchObject({
+      connects: 5,
+      connected: 1,
+      disconnects: { connectFailed: 4 },
+    });
   });
 
   test('a connect that throws at once is no different', async () => {
@@ -227,7 +240,11 @@ describe.each(KINDS)('reconnect scheduler on %s', (kind) => {
     });
     scheduler.schedule(id);
     await until(() => attempts.length === 1);
-    expect(scheduler.disconnected(id, boom(515))).toMatchObject({ action: 'retry', delayMs: 0, attempt: 0 });
+    expect(scheduler.disconnected(id, boom(515))).toMatchObject({
+      action: 'retry',
+      delayMs: 0,
+      attempt: 0,
+    });
     await events.next('connected', { timeoutMs: 2000 });
     expect(attempts).toEqual([1, 1]);
   });
@@ -244,9 +261,22 @@ describe.each(KINDS)('reconnect scheduler on %s', (kind) => {
     });
     scheduler.schedule(id);
     await events.next('connected');
-    const decision = scheduler.disconnected(id, { error: boom(401, 'Logged out'), date: new Date() });
-    expect(decision).toEqual({ action: 'stop', delayMs: 0, attempt: 0, reason: 'loggedOut', code: 401 });
-    expect(await gaveUp.next('gaveUp')).toMatchObject({ agentId: id, action: 'stop', reason: 'loggedOut' });
+    const decision = scheduler.disconnected(id, {
+      error: boom(401, 'Logged out'),
+      date: new Date(),
+    });
+    expect(decision).toEqual({
+      action: 'stop',
+      delayMs: 0,
+      attempt: 0,
+      reason: 'loggedOut',
+      code: 401,
+    });
+    expect(await gaveUp.next('gaveUp')).toMatchObject({
+      agentId: id,
+      action: 'stop',
+      reason: 'loggedOut',
+    });
     await until(async () => !(await guard.getOwner(id)));
     expect(await row(id)).toEqual({ status: 'disconnected', is_active: false, instance_id: null });
     expect(scheduler.pending()).toEqual([]);
@@ -265,7 +295,11 @@ describe.each(KINDS)('reconnect scheduler on %s', (kind) => {
     scheduler.schedule(id);
     await events.next('connected');
     const decision = scheduler.disconnected(id, { error: boom(440, 'conflict') });
-    expect(decision).toMatchObject({ action: 'quarantine', reason: 'connectionReplaced', delayMs: 60_000 });
+    expect(decision).toMatchObject({
+      action: 'quarantine',
+      reason: 'connectionReplaced',
+      delayMs: 60_000,
+    });
     await until(async () => !(await guard.getOwner(id)));
     expect(await row(id)).toEqual({ status: 'conflict', is_active: true, instance_id: null });
     expect(await recorded(id)).toMatchObject({ failures: 1, reason: 'connectionReplaced' });
@@ -358,7 +392,9 @@ describe.each(KINDS)('reconnect scheduler on %s', (kind) => {
     expect(delayMs).toBeGreaterThan(50_000);
     expect(delayMs).toBeLessThanOrEqual(60_000);
     expect(attempt).toBe(2);
-    expect(second.scheduler.pending()).toMatchObject([{ agentId: id, attempt: 2, reason: 'rateLimited' }]);
+    expect(second.scheduler.pending()).toMatchObject([
+      { agentId: id, attempt: 2, reason: 'rateLimited' },
+    ]);
   });
 
   test('a claim that is lost aborts the signal and is claimed again when it had run out', async () => {
@@ -372,10 +408,13 @@ describe.each(KINDS)('reconnect scheduler on %s', (kind) => {
     });
     scheduler.schedule(id);
     await events.next('connected');
-    await database.query("UPDATE baileys_guard_instance SET dead_at = beat_at, death = 'silent' WHERE instance_id = $1", [
-      guard.instanceId,
-    ]);
-    expect(await events.next('retry', { timeoutMs: 20_000 })).toMatchObject({ reason: 'claimExpired' });
+    await database.query(
+      "UPDATE baileys_guard_instance SET dead_at = beat_at, death = 'silent' WHERE instance_id = $1",
+      [guard.instanceId],
+    );
+    expect(await events.next('retry', { timeoutMs: 20_000 })).toMatchObject({
+      reason: 'claimExpired',
+    });
     expect(signals[0].aborted).toBe(true);
     expect(signals[0].reason).toMatchObject({ code: 'ERR_CLAIM_LOST', reason: 'buried' });
     await events.next('connected', { timeoutMs: 10_000 });
@@ -420,7 +459,9 @@ describe.each(KINDS)('reconnect scheduler on %s', (kind) => {
 
   test('cancel leaves a claim of the user alone unless asked to deactivate', async () => {
     const id = agent();
-    const { scheduler, events, guard } = schedulerOf({ connect: async () => scheduler.connected(id) });
+    const { scheduler, events, guard } = schedulerOf({
+      connect: async () => scheduler.connected(id),
+    });
     const claim = await guard.claimInstance(id);
     await claim.update({ isActive: true });
     scheduler.schedule(id);
@@ -452,7 +493,9 @@ describe.each(KINDS)('reconnect scheduler on %s', (kind) => {
     for (const id of ids) expect(await guard.getOwner(id)).toBeNull();
     expect(scheduler.pending()).toEqual([]);
     expect(scheduler.disconnected(ids[0], boom(428))).toMatchObject({ action: 'none' });
-    expect(() => scheduler.schedule(ids[0])).toThrow(expect.objectContaining({ code: 'ERR_SHUT_DOWN' }));
+    expect(() => scheduler.schedule(ids[0])).toThrow(
+      expect.objectContaining({ code: 'ERR_SHUT_DOWN' }),
+    );
     await expect(scheduler.resumeAll()).rejects.toMatchObject({ code: 'ERR_SHUT_DOWN' });
     expect(events.all.filter(({ type }) => type === 'retry')).toEqual([]);
   });
@@ -505,7 +548,10 @@ describe.each(KINDS)('reconnect scheduler on %s', (kind) => {
   test('connecting without a heartbeat is warned of, once', async () => {
     const logger = recordingLogger();
     const guard = guardOf({ logger });
-    const scheduler = guard.createReconnectScheduler({ ...QUICK, connect: async (id) => scheduler.connected(id) });
+    const scheduler = guard.createReconnectScheduler({
+      ...QUICK,
+      connect: async (id) => scheduler.connected(id),
+    });
     scheduler.schedule(agent());
     scheduler.schedule(agent());
     await until(() => scheduler.stats().connected === 2);

@@ -3,7 +3,7 @@
 // One supervised session: what it does with the events of its socket.
 
 const { KINDS, freshDatabase, guardsOn, recordingLogger } = require('./support/databases');
-const { FakeSocket, QUICK, Recorder, boom, until } = require('./support/reconnect');
+const { FakeSocket, QUICK, Recorder, until } = require('./support/reconnect');
 
 const ME = { me: { id: '4915112345678:12@s.whatsapp.net' } };
 
@@ -82,7 +82,9 @@ describe.each(KINDS)('a supervised session on %s', (kind) => {
     await events.next('connected');
     const shown = await shows(id, { status: 'connected', phone_number: '4915112345678' });
     expect(shown).toMatchObject({ is_active: true, qr_code: null });
-    expect(Math.abs(new Date(`${shown.last_connected}`) - Date.now())).toBeLessThan(24 * 3600 * 1000);
+    expect(Math.abs(new Date(`${shown.last_connected}`) - Date.now())).toBeLessThan(
+      24 * 3600 * 1000,
+    );
     expect(session.claim).toBe(second.claim);
     expect((await guard.getOwner(id)).instanceId).toBe(guard.instanceId);
   });
@@ -175,7 +177,11 @@ describe.each(KINDS)('a supervised session on %s', (kind) => {
     await scheduler.superviseSession(id);
     const first = await socket();
     first.ws.emit('unexpected-response', {}, { statusCode: 403, resume() {} });
-    expect(await events.next('retry')).toMatchObject({ reason: 'upgradeRefused', code: 403, attempt: 1 });
+    expect(await events.next('retry')).toMatchObject({
+      reason: 'upgradeRefused',
+      code: 403,
+      attempt: 1,
+    });
     await socket();
     expect(first.ended).toMatchObject([{ code: 'ERR_UPGRADE_REFUSED' }]);
   });
@@ -230,7 +236,8 @@ describe.each(KINDS)('a supervised session on %s', (kind) => {
     const { scheduler, events, socket } = fleet({
       authState: async () => {
         reads += 1;
-        if (reads === 1) throw Object.assign(new Error('cannot open'), { code: 'ERR_DECRYPT_FAILED' });
+        if (reads === 1)
+          throw Object.assign(new Error('cannot open'), { code: 'ERR_DECRYPT_FAILED' });
         return { state: { creds: {}, keys: {} }, saveCreds: async () => {} };
       },
     });
@@ -251,7 +258,8 @@ describe.each(KINDS)('a supervised session on %s', (kind) => {
     let make;
     const { scheduler, events } = fleet({
       connectTimeoutMs: 50,
-      makeSocket: (given) => new Promise((resolve) => (make ??= () => resolve(new FakeSocket(given)))),
+      makeSocket: (given) =>
+        new Promise((resolve) => (make ??= () => resolve(new FakeSocket(given)))),
     });
     let late;
     await scheduler.superviseSession(id);

@@ -76,7 +76,10 @@ class FakeSocket {
   /** Closed from the other side. */
   closes(statusCode, message = 'Stream Errored') {
     this.#gone();
-    this.update({ connection: 'close', lastDisconnect: { error: boom(statusCode, message), date: new Date() } });
+    this.update({
+      connection: 'close',
+      lastDisconnect: { error: boom(statusCode, message), date: new Date() },
+    });
   }
 
   async end(error) {
@@ -116,6 +119,12 @@ async function until(look, { timeoutMs = 5000 } = {}) {
 }
 
 /** Delays that fit a test. */
-const QUICK = { initialDelayMs: 20, maxDelayMs: 200, jitter: 0, connectsPerSecond: 500, maxConcurrent: 50 };
+const QUICK = {
+  initialDelayMs: 20,
+  maxDelayMs: 200,
+  jitter: 0,
+  connectsPerSecond: 500,
+  maxConcurrent: 50,
+};
 
 module.exports = { FakeSocket, QUICK, Recorder, boom, until };

@@ -20,12 +20,18 @@ function factsOf(end) {
   if (error === undefined || error === null) return { ended: true };
   if (typeof error === 'number') return { code: codeIn(error) };
   if (typeof error === 'string') return { text: error };
-  if (typeof error !== 'object') throw invalidArgument('error', `must be an error, got ${describe(error)}`);
+  if (typeof error !== 'object')
+    throw invalidArgument('error', `must be an error, got ${describe(error)}`);
   const facts = { code: undefined, text: '', guardCode: undefined, loss: undefined };
   const seen = new Set();
-  for (let one = error; isObject(one) && !seen.has(one) && seen.size < MAX_CAUSES; one = one.cause) {
+  for (
+    let one = error;
+    isObject(one) && !seen.has(one) && seen.size < MAX_CAUSES;
+    one = one.cause
+  ) {
     seen.add(one);
-    facts.code ??= codeIn(one.output?.statusCode) ?? codeIn(one.statusCode) ?? codeIn(one.data?.statusCode);
+    facts.code ??=
+      codeIn(one.output?.statusCode) ?? codeIn(one.statusCode) ?? codeIn(one.data?.statusCode);
     const system = typeof one.code === 'string' ? one.code : (one.data?.code ?? '');
     facts.text += ` ${one.message ?? ''} ${system}`;
     if (one instanceof GuardError || String(one.code).startsWith('ERR_')) {
@@ -38,7 +44,9 @@ function factsOf(end) {
 
 /** `{ error, date }` as Baileys gives it, where the error may be missing. */
 function isLastDisconnect(end) {
-  return isObject(end) && !(end instanceof Error) && ('error' in end || 'date' in end || isEmpty(end));
+  return (
+    isObject(end) && !(end instanceof Error) && ('error' in end || 'date' in end || isEmpty(end))
+  );
 }
 
 function isEmpty(object) {

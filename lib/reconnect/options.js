@@ -55,7 +55,8 @@ function checkNumbers(options) {
   checkNumber(numbers.connectsPerSecond, 'connectsPerSecond', { min: 0.001, max: 1e6 });
   checkWhole(numbers.maxConcurrent, 'maxConcurrent', { max: 1e6 });
   checkWhole(numbers.burst, 'burst', { max: 1e6 });
-  if (numbers.maxAttempts !== Infinity) checkWhole(numbers.maxAttempts, 'maxAttempts', { max: 1e9 });
+  if (numbers.maxAttempts !== Infinity)
+    checkWhole(numbers.maxAttempts, 'maxAttempts', { max: 1e9 });
   return numbers;
 }
 
@@ -68,7 +69,8 @@ function checkNumber(value, argument, { min, max }) {
 
 function checkWhole(value, argument, { max }) {
   checkNumber(value, argument, { min: 1, max });
-  if (!Number.isInteger(value)) throw invalidArgument(argument, `must be a whole number, got ${value}`);
+  if (!Number.isInteger(value))
+    throw invalidArgument(argument, `must be a whole number, got ${value}`);
 }
 
 /**

@@ -35,7 +35,6 @@ class Resuming {
   #leftThere = 0;
   #refused = new Map(); // agent -> when it may be tried again
   #run; // the call of resumeAll() that is under way
-  #done = false; // nothing more is taken
 
   constructor(deps) {
     this.#deps = deps;
@@ -66,7 +65,10 @@ class Resuming {
     const before = Date.now() - olderThanMs;
     const sessions = await this.#deps.host.guard.listSessions();
     return sessions
-      .filter(({ owner, lastConnected, updatedAt }) => !owner && (lastConnected ?? updatedAt ?? 0) < before)
+      .filter(
+        ({ owner, lastConnected, updatedAt }) =>
+          !owner && (lastConnected ?? updatedAt ?? 0) < before,
+      )
       .map(({ agentId, userId, lastConnected, isActive, status }) => ({
         agentId,
         userId,
@@ -88,7 +90,6 @@ class Resuming {
   /** Takes nothing from now on. Returns how many others take part. */
   stopTaking() {
     const took = this.#running;
-    this.#done = true;
     this.#running = false;
     this.#stopWatching?.();
     clearTimeout(this.#sweep);
@@ -239,7 +240,11 @@ class Resuming {
 }
 
 /** Errors of one agent's row, not of the database. */
-const REFUSALS = new Set(['ERR_USER_ID_REQUIRED', 'ERR_SESSION_ROW_REFUSED', 'ERR_INVALID_ARGUMENT']);
+const REFUSALS = new Set([
+  'ERR_USER_ID_REQUIRED',
+  'ERR_SESSION_ROW_REFUSED',
+  'ERR_INVALID_ARGUMENT',
+]);
 
 /** One call of `resumeAll()`: what it found, and what became of it. */
 class Run {

@@ -3,7 +3,13 @@
 // Connects sessions: the native side says whose turn it is, this claims, calls the user's function
 // and reports back what became of it.
 
-const { checkId, checkMs, checkObject, checkOptionalBoolean, checkOptionalId } = require('../arguments');
+const {
+  checkId,
+  checkMs,
+  checkObject,
+  checkOptionalBoolean,
+  checkOptionalId,
+} = require('../arguments');
 const { checkFunction, checkOptionalFunction } = require('../arguments');
 const { GuardError, settle } = require('../errors');
 const native = require('../native');
@@ -47,7 +53,9 @@ class ReconnectScheduler {
     this.#host = host;
     this.#options = options;
     const { numbers, connect, supervision } = options;
-    this.#native = native.NativeScheduler.create(host.native, numbers, (call) => this.#called(call));
+    this.#native = native.NativeScheduler.create(host.native, numbers, (call) =>
+      this.#called(call),
+    );
     if (supervision) this.#openers.set(undefined, supervised(this.#control, host, supervision));
     else if (connect) this.#openers.set(undefined, (id, context) => connect(id, context));
     host.register(this, {
@@ -170,7 +178,9 @@ class ReconnectScheduler {
 
   /** Sessions that connect or will: `[{ agentId, attempt, dueInMs, connecting, reason }]`. */
   pending() {
-    return this.#stopped ? [] : this.#native.pending().map((one) => ({ ...one, reason: one.reason ?? null }));
+    return this.#stopped
+      ? []
+      : this.#native.pending().map((one) => ({ ...one, reason: one.reason ?? null }));
   }
 
   /** Sessions that have not been connected for that long and that nobody runs. */
@@ -226,7 +236,8 @@ class ReconnectScheduler {
   }
 
   #ended(id, facts, error) {
-    if (this.#stopped) return { action: 'none', delayMs: 0, attempt: 0, reason: 'ended', code: null };
+    if (this.#stopped)
+      return { action: 'none', delayMs: 0, attempt: 0, reason: 'ended', code: null };
     return this.#decided(id, this.#native.disconnected(id, facts), facts, error);
   }
 
@@ -262,7 +273,12 @@ class ReconnectScheduler {
       const admitted = await settle(this.#native.admit(id, turn));
       if (!admitted || this.#stopped) return this.#unneeded(id, claim);
       if (admitted.waitMs > 0) {
-        this.#emit({ type: 'waiting', agentId: id, delayMs: admitted.waitMs, attempt: admitted.attempt });
+        this.#emit({
+          type: 'waiting',
+          agentId: id,
+          delayMs: admitted.waitMs,
+          attempt: admitted.attempt,
+        });
         return undefined;
       }
       await this.#last.get(id)?.closed(); // two sockets of one agent would throw each other out
@@ -291,7 +307,9 @@ class ReconnectScheduler {
   }
 
   #begin(id, claim, turn, number) {
-    const attempt = new Attempt({ claim, turn, attempt: number }, (reason) => this.#lost(id, reason));
+    const attempt = new Attempt({ claim, turn, attempt: number }, (reason) =>
+      this.#lost(id, reason),
+    );
     this.#attempts.set(id, attempt);
     this.#stats.connects += 1;
     this.#emit({ type: 'connecting', agentId: id, attempt: number });
@@ -313,7 +331,9 @@ class ReconnectScheduler {
   /** A claim whose turn was over before it came. */
   #unneeded(id, claim) {
     const wanted = !this.#stopped && this.#native.pending().some((one) => one.agentId === id);
-    return wanted ? undefined : this.#giveBack(id, this.#taken.get(id) === claim ? claim : undefined);
+    return wanted
+      ? undefined
+      : this.#giveBack(id, this.#taken.get(id) === claim ? claim : undefined);
   }
 
   #lost(id, reason) {

@@ -64,7 +64,12 @@ class Socket {
       this.#auth = await this.#openAuth();
       this.#signal.throwIfAborted();
       const auth = this.#auth.state;
-      const [agentId, claim, attempt, signal] = [this.#agentId, this.#claim, this.#attempt, this.#signal];
+      const [agentId, claim, attempt, signal] = [
+        this.#agentId,
+        this.#claim,
+        this.#attempt,
+        this.#signal,
+      ];
       const socket = await this.#options.makeSocket({ auth, claim, signal, agentId, attempt });
       this.#adopt(socket);
     } catch (error) {
@@ -88,9 +93,13 @@ class Socket {
 
   #adopt(socket) {
     if (typeof socket?.ev?.on !== 'function') {
-      throw new GuardError('ERR_INVALID_ARGUMENT', 'argument makeSocket: must return a Baileys socket', {
-        argument: 'makeSocket',
-      });
+      throw new GuardError(
+        'ERR_INVALID_ARGUMENT',
+        'argument makeSocket: must return a Baileys socket',
+        {
+          argument: 'makeSocket',
+        },
+      );
     }
     this.#socket = socket;
     if (this.#over) {
