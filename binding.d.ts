@@ -71,6 +71,8 @@ export declare class NativeGuard {
   pong(): void
   /** Counters. */
   stats(): OwnershipStats
+  /** Serial number of the claim on an agent, by the name the database gives it, while held. */
+  held(agentId: string): number | null
   /** The live owner of an agent. */
   owner(agentId: string): Promise<OwnerObject | undefined | Error>
   /** The session rows with their owners. */
@@ -87,6 +89,62 @@ export declare class NativeGuard {
   refundPoints(id: Uint8Array, rule: LimitRule, points: number, hitAt: number): Promise<void | Error>
   /** Forgets a key. */
   resetPoints(id: Uint8Array): Promise<void | Error>
+}
+
+/** One scheduler. */
+export declare class NativeScheduler {
+  /** A scheduler on the guard's claims that tells `onCall` whose turn it is. */
+  static create(guard: NativeGuard, options: SchedulerOptions, onCall: (call: SchedulerCall) => void): NativeScheduler
+  /**
+   * Enters a session, to connect after a delay; `reset` forgets its earlier failures. False
+   * when it connects or is up already.
+   */
+  schedule(agentId: string, delayMs: number, reset: boolean): boolean
+  /**
+   * Enters sessions that were claimed just now, with what the database remembers of them.
+   * Returns how long each has to wait, in milliseconds.
+   */
+  resume(agentIds: Array<string>): Promise<number[] | Error>
+  /** The claim of a turn is held: may it connect? Nothing when the turn is over. */
+  admit(agentId: string, turn: number): Promise<Admission | undefined | Error>
+  /** The user's `connect` has returned. */
+  opened(agentId: string, turn: number): void
+  /** The connect of this session shows life. */
+  progress(agentId: string): void
+  /** The turn came to nothing; nothing returned when that was known already. */
+  failed(agentId: string, turn: number, facts: FactsObject): DecisionObject | null
+  /** The connection is up; returns how long the connect took, if it was this scheduler's. */
+  connected(agentId: string): number | null
+  /** The connection ended. */
+  disconnected(agentId: string, facts: FactsObject): DecisionObject
+  /** The claim of a session is lost; nothing returned when there is nothing to decide. */
+  lost(agentId: string, facts: FactsObject): DecisionObject | null
+  /** Forgets a session; false if there was none. */
+  cancel(agentId: string): boolean
+  /** The database gives the session another name. */
+  rename(from: string, to: string): void
+  /** Sessions that connect or will. */
+  pending(): Array<PendingObject>
+  /** Whether there are any. */
+  hasPending(): boolean
+  /** How many sessions will connect as soon as they may. */
+  inLine(): number
+  /** Resolves when the database knows the failures that were decided on until now. */
+  remember(): Promise<void | Error>
+  /** Looks for sessions that nobody runs; `room` is how many could be connected soon. */
+  look(room: number): Promise<LookObject | Error>
+  /** Takes no part in resuming any more. */
+  leave(): Promise<void | Error>
+  /** Calls nobody any more. */
+  stop(): void
+}
+
+/** May a turn go on to connect? */
+export interface Admission {
+  /** Number of the connect in a row. */
+  attempt: number
+  /** More than nothing: the turn is over, and the next one comes after this time. */
+  waitMs: number
 }
 
 /**
@@ -126,6 +184,9 @@ export interface ClaimManyAnswer {
   inUse: Array<InUseObject>
 }
 
+/** What the policy says of one end, of a session without a past whose claim is held. */
+export declare function classifyEnd(options: SchedulerOptions, facts: FactsObject): DecisionObject
+
 /** Hits by key in a window: what a `MemoryStore` counts with. */
 export declare function createHitCounter(numbers: Float64Array, maxKeys: number): {
   increment(key: string, now: number, kind: number): number
@@ -150,12 +211,51 @@ export declare function createLimits(numbers: Float64Array, options: LimitsOptio
   size(): number
 }
 
+/** A decision. */
+export interface DecisionObject {
+  /** What to do. */
+  action: 'retry' | 'quarantine' | 'stop' | 'yield' | 'giveUp' | 'none'
+  /** After how long. */
+  delayMs: number
+  /** How many ends in a row have counted. */
+  attempt: number
+  /** Why. */
+  reason: string
+  /** False for an end that was known already. */
+  news: boolean
+}
+
+/** One line of the table of delays. */
+export interface DelayObject {
+  action: string
+  nth: number
+  baseMs: number
+  minMs: number
+  maxMs: number
+}
+
 /** An agent with more than one session row. */
 export interface DuplicateObject {
   /** The agent. */
   agentId: string
   /** How many rows it has. */
   rows: number
+}
+
+/** What is known of an end, taken out of an error by `lib/reconnect/facts.js`. */
+export interface FactsObject {
+  /** Status code. */
+  code?: number
+  /** Message and the system's code. */
+  text?: string
+  /** Code of an error of this library. */
+  guardCode?: string
+  /** `ClaimLostError.reason`. */
+  loss?: string
+  /** There was no error. */
+  ended?: boolean
+  /** The end was found by this library. */
+  found?: 'connectFailed' | 'upgradeRefused' | 'socketDead'
 }
 
 /** A row that does not open. */
@@ -260,6 +360,17 @@ export interface LimitsOptions {
   maxKeys: number
 }
 
+/** A look at what there is to resume. */
+export interface LookObject {
+  take: Array<string>
+  shouldRun: number
+  mine: number
+  orphans: number
+  peers: number
+  share: number
+  surplus: number
+}
+
 /** What `migrate` did. */
 export interface MigratedObject {
   /** Names of the files that had not been applied before. */
@@ -358,8 +469,20 @@ export interface OwnershipStats {
   lastRoundTripMs: number
 }
 
+/** A session that connects or will. */
+export interface PendingObject {
+  agentId: string
+  attempt: number
+  dueInMs: number
+  connecting: boolean
+  reason?: string
+}
+
 /** Reads the header of an envelope without a key. */
 export declare function readHeader(envelope: Buffer): HeaderObject | Error
+
+/** The first `nth` waits of the backoff, and of quarantine. */
+export declare function reconnectDelays(options: SchedulerOptions, nth: number): Array<DelayObject>
 
 /** What is not under the current key. */
 export interface RemainingObject {
@@ -386,6 +509,44 @@ export interface RotationReport {
   remaining: RemainingObject
   /** The first rows that do not open. */
   failed: Array<FailedObject>
+}
+
+/** What the scheduler wants done or told. */
+export interface SchedulerCall {
+  /** `turn`: connect now; `timedOut`: the connect took too long; `stable`: it has held. */
+  kind: 'turn' | 'timedOut' | 'stable'
+  /** The session. */
+  agentId: string
+  /** Tells this turn from others of the session. */
+  turn: number
+  /** `turn`: number of the connect in a row. */
+  attempt: number
+  /** `timedOut`: what comes next. */
+  decision?: DecisionObject
+}
+
+/** Options of a scheduler, already checked by `lib/reconnect/options.js`. */
+export interface SchedulerOptions {
+  /** The first wait. */
+  initialDelayMs: number
+  /** The longest wait. */
+  maxDelayMs: number
+  /** Growth from wait to wait. */
+  multiplier: number
+  /** Part of a wait by which it may differ. */
+  jitter: number
+  /** Connects in a row; `Infinity` for no limit. */
+  maxAttempts: number
+  /** How long a connection must hold. */
+  stableAfterMs: number
+  /** Connects in flight. */
+  maxConcurrent: number
+  /** Connects begun in a second. */
+  connectsPerSecond: number
+  /** Connects begun at once after a rest. */
+  burst: number
+  /** How long a connect may take. */
+  connectTimeoutMs: number
 }
 
 /** Seals content (0 bytes, 1 JSON, 2 text) into a buffer of exactly the envelope's length. */

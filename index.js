@@ -12,6 +12,7 @@ const errors = require('./lib/errors');
 const { Guard } = require('./lib/guard');
 const { MemoryStore, ipKeyGenerator } = require('./lib/rate-limit');
 const { GuardLimits } = require('./lib/rate-limit/guard-limits');
+const { classifyDisconnect } = require('./lib/reconnect/facts');
 
 // Errors
 module.exports.GuardError = errors.GuardError;
@@ -57,3 +58,7 @@ module.exports.rateLimit = limits.rateLimit;
 module.exports.createRateLimiter = limits.createRateLimiter;
 module.exports.MemoryStore = MemoryStore;
 module.exports.ipKeyGenerator = ipKeyGenerator;
+// Reconnecting
+module.exports.createReconnectScheduler = onDefaultGuard('createReconnectScheduler');
+module.exports.superviseSession = asyncOnDefaultGuard('superviseSession');
+module.exports.classifyDisconnect = classifyDisconnect;

@@ -32,4 +32,7 @@ export {
   createRateLimiter,
   MemoryStore,
   ipKeyGenerator,
+  createReconnectScheduler,
+  superviseSession,
+  classifyDisconnect,
 } from './index.js';

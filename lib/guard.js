@@ -23,6 +23,8 @@ const { Heartbeat } = require('./heartbeat');
 const native = require('./native');
 const { resolveOptions } = require('./options');
 const { GuardLimits, NativeLimitStore } = require('./rate-limit/guard-limits');
+const { Reconnecting } = require('./reconnect');
+const { classifyDisconnect } = require('./reconnect/facts');
 
 const SESSION_DATES = ['lastConnected', 'updatedAt'];
 
@@ -35,6 +37,7 @@ class Guard extends EventEmitter {
   #heartbeat;
   #limits = new GuardLimits(() => Guard.limitStoreOf(this));
   #limitStore;
+  #reconnecting;
   #shutdown;
   #authStates;
   #warnedOfPlaintext = false;
@@ -59,6 +62,16 @@ class Guard extends EventEmitter {
         (event) => this.#happened(event),
       ),
     );
+    this.#reconnecting = new Reconnecting({
+      guard: this,
+      native: this.#native,
+      logger: resolved.logger,
+      claimOn: (agentId) => this.#claims.get(this.#native.held(agentId)),
+      call: (callback, ...args) => this.#call(callback, ...args),
+      trouble: (what, error) => this.#trouble(what, error),
+      checkOpen: () => this.#checkOpen(),
+      isBeating: () => this.#heartbeat !== undefined,
+    });
   }
 
   /** What Baileys' `makeWASocket({ auth })` takes, encrypted, in the database, under the fence. */
@@ -291,6 +304,20 @@ class Guard extends EventEmitter {
     return (guard.#limitStore ??= new NativeLimitStore(guard.#native));
   }
 
+  createReconnectScheduler(options) {
+    this.#checkOpen();
+    return this.#reconnecting.createScheduler(options);
+  }
+
+  async superviseSession(agentId, options) {
+    this.#checkOpen();
+    return this.#reconnecting.superviseSession(agentId, options);
+  }
+
+  classifyDisconnect(error, options) {
+    return classifyDisconnect(error, options);
+  }
+
   shutdown(options) {
     this.#shutdown ??= this.#end(options);
     return this.#shutdown;
@@ -301,23 +328,26 @@ class Guard extends EventEmitter {
     checkMs(timeoutMs, 'timeoutMs');
     checkOptionalFunction(beforeRelease, 'beforeRelease');
     this.#limits.close();
+    const started = performance.now();
+    const left = () => Math.max(0, timeoutMs - (performance.now() - started));
+    const close = async (claim) => {
+      try {
+        await beforeRelease?.(claim);
+      } catch (error) {
+        this.#trouble(`beforeRelease of agent ${claim.agentId} failed`, error);
+      }
+    };
     // The heart goes on beating until the sockets are closed: nobody may take over before.
+    // Most of the time is for handing sessions over one by one, the rest for what is left then.
+    await withTimeout(
+      this.#reconnecting.end({ timeoutMs: timeoutMs * 0.6, beforeRelease: close }),
+      timeoutMs * 0.8,
+    );
     const claims = [...this.#claims.values()];
-    if (beforeRelease) {
-      const closing = Promise.all(
-        claims.map(async (claim) => {
-          try {
-            await beforeRelease(claim);
-          } catch (error) {
-            this.#trouble(`beforeRelease of agent ${claim.agentId} failed`, error);
-          }
-        }),
-      );
-      await withTimeout(closing, timeoutMs);
-    }
-    await withTimeout(Promise.all(claims.map((claim) => claim.flush())), timeoutMs);
+    await withTimeout(Promise.all(claims.map(close)), left());
+    await withTimeout(Promise.all(claims.map((claim) => claim.flush())), left());
     this.#heartbeat?.stop();
-    const told = await this.#native.shutdown(timeoutMs);
+    const told = await this.#native.shutdown(Math.max(left(), 0.2 * timeoutMs));
     for (const claim of claims) claim.end('released');
     this.#listeners.clear();
     if (!told) {

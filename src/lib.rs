@@ -13,4 +13,5 @@ pub mod credentials; // key ring, envelope, the formats of before
 pub mod error; // every way to fail, each with its stable code
 pub mod ownership; // claims, trust window, heartbeat, watchdog
 pub mod rate_limit; // windows, GCRA, and many keys in bounded memory
+pub mod reconnect; // when to connect again, and who is to be resumed
 pub mod store; // what a database promises; nothing else speaks SQL

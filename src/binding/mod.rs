@@ -14,6 +14,8 @@ mod guard;
 mod limits;
 mod outcome;
 mod rate_limit;
+pub mod reconnect;
+mod reconnect_objects;
 
 use napi_derive::napi;
 
