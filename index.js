@@ -32,7 +32,10 @@ module.exports.startHeartbeat = onDefaultGuard('startHeartbeat');
 module.exports.getOwner = asyncOnDefaultGuard('getOwner');
 module.exports.listSessions = asyncOnDefaultGuard('listSessions');
 module.exports.watchOwnership = onDefaultGuard('watchOwnership');
-module.exports.shutdown = asyncOnDefaultGuard('shutdown');
+module.exports.shutdown = async function shutdown(options) {
+  limits.close(); // those below, too
+  return defaultGuard().shutdown(options);
+};
 
 // Rate limits. In memory they need no guard; the default one is made at the first hit that is
 // counted in the database.
