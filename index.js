@@ -33,7 +33,10 @@ module.exports.startHeartbeat = onDefaultGuard('startHeartbeat');
 module.exports.getOwner = asyncOnDefaultGuard('getOwner');
 module.exports.listSessions = asyncOnDefaultGuard('listSessions');
 module.exports.watchOwnership = onDefaultGuard('watchOwnership');
-module.exports.shutdown = asyncOnDefaultGuard('shutdown');
+module.exports.shutdown = async function shutdown(options) {
+  limits.close(); // those below, too
+  return defaultGuard().shutdown(options);
+};
 
 // Credentials
 module.exports.encryptCredentials = onDefaultGuard('encryptCredentials');

@@ -225,6 +225,44 @@ describe('MemoryStore', () => {
     jest.useRealTimers();
   });
 
+  test('what nobody holds any more is freed, and hits leave nothing behind', () => {
+    const script = `
+      const { MemoryStore, createRateLimiter } = require('.');
+      const idle = async () => {
+        for (let i = 0; i < 5; i += 1) {
+          global.gc();
+          await new Promise((resolve) => setImmediate(resolve));
+        }
+        return process.memoryUsage().rss;
+      };
+      const make = async (count) => {
+        for (let i = 0; i < count; i += 1) {
+          const store = new MemoryStore();
+          await store.increment('a');
+          await createRateLimiter({ algorithm: 'sliding-window' }).acquire('a');
+          if (i % 500 === 0) await idle();
+        }
+        return idle();
+      };
+      (async () => {
+        const before = await make(1000);
+        const after = await make(4000);
+        const store = new MemoryStore();
+        await idle();
+        for (let i = 0; i < 100_000; i += 1) await store.increment('k' + (i % 100));
+        console.log(JSON.stringify({ objects: after - before, hits: (await idle()) - after }));
+      })();
+    `;
+    const cwd = require('node:path').join(__dirname, '..');
+    const { execFileSync } = require('node:child_process');
+    const grown = JSON.parse(
+      execFileSync(process.execPath, ['--expose-gc', '-e', script], { cwd }),
+    );
+    // Kept, they would be 60 MB.
+    expect(grown.objects).toBeLessThan(15e6);
+    expect(grown.hits).toBeLessThan(15e6);
+  });
+
   test.each([[0], [1.5], [-1], ['many'], [2 ** 32]])('maxKeys %p is refused', (maxKeys) => {
     expect(() => new MemoryStore({ maxKeys })).toThrow(
       expect.objectContaining({ code: 'ERR_INVALID_OPTION', option: 'maxKeys' }),

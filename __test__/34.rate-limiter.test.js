@@ -263,7 +263,9 @@ describe('acquire', () => {
     limiter.close();
     limiter.close();
     for (const { reason } of await waiting) expect(reason.code).toBe('ERR_SHUT_DOWN');
-    await expect(limiter.acquire('b')).rejects.toMatchObject({ code: 'ERR_SHUT_DOWN' });
+    for (const method of ['acquire', 'consume', 'peek', 'reset']) {
+      await expect(limiter[method]('b')).rejects.toMatchObject({ code: 'ERR_SHUT_DOWN' });
+    }
     expect(jest.getTimerCount()).toBe(0);
   });
 

@@ -5,7 +5,7 @@
 
 const { createRateLimit } = require('../lib/rate-limit');
 const { createDatabaseLimits } = require('../lib/rate-limit/database-limits');
-const { createRateLimiterFactory } = require('../lib/rate-limit/limiter');
+const { Gate, createRateLimiterFactory } = require('../lib/rate-limit/limiter');
 const { GuardError } = require('../lib/errors');
 const { startChild } = require('./support/child');
 const { KINDS, SILENT, freshDatabase, guardsOn } = require('./support/databases');
@@ -70,7 +70,7 @@ describe('against a database that stands in', () => {
       rateLimit: (options) =>
         createRateLimit(databaseLimits)({ ...defaults, validate: false, ...options }),
       createRateLimiter: (options) =>
-        createRateLimiterFactory(databaseLimits)({ ...defaults, ...options }),
+        createRateLimiterFactory(databaseLimits, new Gate())({ ...defaults, ...options }),
     };
   };
 

@@ -34,6 +34,7 @@ const key = { spread: (i) => `key ${(i * 7919) % 10_000}`, hot: () => 'hot' };
 /** Makers of `(limit) => (key) => Promise`, and what ends them. */
 async function subjects(url) {
   const pool = new Pool({ connectionString: url, max: CONNECTIONS });
+  pool.on('error', () => {}); // the server is stopped in the end
   const guard = createGuard({ databaseUrl: url, maxConnections: CONNECTIONS, logger: SILENT });
   await guard.migrate();
   const { RateLimiterPostgres } = require('rate-limiter-flexible');
@@ -50,6 +51,7 @@ async function subjects(url) {
     console.error = () => {}; // it makes its tables in the background and complains until then
     const store = new PostgresStore({ connectionString: url, max: CONNECTIONS }, `l${limit}`);
     store.init({ windowMs: WINDOW_MS });
+    store.pool.on('error', () => {});
     while (!(await store.increment('x').catch(() => false)));
     console.error = complain;
     stores.push(store);

@@ -5,7 +5,7 @@
 const { settle } = require('../errors');
 const { createDatabaseLimits } = require('./database-limits');
 const { createRateLimit } = require('./index');
-const { createRateLimiterFactory } = require('./limiter');
+const { Gate, createRateLimiterFactory } = require('./limiter');
 
 /** A guard's database as `DatabaseLimits` asks it. */
 class NativeLimitStore {
@@ -34,24 +34,18 @@ class NativeLimitStore {
 }
 
 class GuardLimits {
-  #limiters = new Set();
+  #gate = new Gate();
 
-  /** @param {() => NativeLimitStore} openDatabase called at the first hit, and at each */
+  /** @param {() => NativeLimitStore} openDatabase called at every hit, and never before one */
   constructor(openDatabase) {
     const databaseLimits = createDatabaseLimits(openDatabase);
     this.rateLimit = createRateLimit(databaseLimits);
-    const make = createRateLimiterFactory(databaseLimits);
-    this.createRateLimiter = (options) => {
-      const limiter = make(options);
-      this.#limiters.add(limiter);
-      return limiter;
-    };
+    this.createRateLimiter = createRateLimiterFactory(databaseLimits, this.#gate);
   }
 
   /** Sends away all that wait for a turn. */
   close() {
-    for (const limiter of this.#limiters) limiter.close();
-    this.#limiters.clear();
+    this.#gate.close();
   }
 }
 

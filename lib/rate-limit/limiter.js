@@ -2,7 +2,7 @@
 
 // createRateLimiter(): the same limits without HTTP, and a line to wait in.
 
-const { invalidArgument } = require('../errors');
+const { GuardError, invalidArgument } = require('../errors');
 const { check, checkRule, checkStore, isCount } = require('./extensions');
 const { MemoryLimits } = require('./limits');
 const { consoleLogger } = require('./options');
@@ -39,13 +39,29 @@ function parse(passed = {}) {
   return options;
 }
 
+const closedError = () => new GuardError('ERR_SHUT_DOWN', 'this rate limiter has been closed');
+
+/** Closes many limiters at once, and holds on to those only for which somebody waits. */
+class Gate {
+  closed = false;
+  waiting = new Set();
+
+  close() {
+    this.closed = true;
+    for (const limiter of [...this.waiting]) limiter.close();
+  }
+}
+
 class RateLimiter {
   #options;
   #capacity;
   #limits;
   #queue;
+  #gate;
+  #closed = false;
 
-  constructor(options, databaseLimits) {
+  constructor(options, databaseLimits, gate) {
+    this.#gate = gate;
     const { store, limit, burst, windowMs, maxQueue, logger } = options;
     this.#options = options;
     this.#capacity = burst ?? limit;
@@ -56,28 +72,33 @@ class RateLimiter {
       paceMs: windowMs / limit,
       take: (key, points) => this.#limits.take(key, limit, points, true),
       refund: (key, points, { hitAt }) => this.#limits.refund(key, limit, points, hitAt),
+      onBusy: (waits) => (waits ? gate.waiting.add(this) : gate.waiting.delete(this)),
     });
   }
 
   /** Takes points now if they are there. Resolves either way; see `allowed`. */
   async consume(key, points = 1) {
+    this.#checkOpen();
     this.#checkPoints(points);
     return this.#result(key, await this.#limits.take(key, this.#options.limit, points));
   }
 
   /** What `consume(key)` would get; takes nothing. */
   async peek(key) {
+    this.#checkOpen();
     return this.#result(key, await this.#limits.peek(key, this.#options.limit));
   }
 
   /** Forgets a key. Who waits for it asks again. */
   async reset(key) {
+    this.#checkOpen();
     await this.#limits.resetKey(key);
     this.#queue.wake(key);
   }
 
   /** Waits for its turn, then takes the points. */
   async acquire(key, { points = 1, signal, onProgress } = {}) {
+    this.#checkOpen();
     this.#checkPoints(points);
     if (signal !== undefined && typeof signal?.addEventListener !== 'function') {
       throw invalidArgument('signal', 'expected an AbortSignal');
@@ -94,9 +115,14 @@ class RateLimiter {
     return args.length === 0 ? this.#queue.all() : this.#queue.pending(args[0]);
   }
 
-  /** Sends away all that wait, with ERR_SHUT_DOWN. */
+  /** Sends away all that wait, with ERR_SHUT_DOWN, as every later call is. */
   close() {
-    this.#queue.close();
+    this.#closed = true;
+    this.#queue.close(closedError());
+  }
+
+  #checkOpen() {
+    if (this.#closed || this.#gate.closed) throw closedError();
   }
 
   #checkPoints(points) {
@@ -116,9 +142,10 @@ class RateLimiter {
  * Makes `createRateLimiter` for one guard.
  *
  * @param {(options: object) => object} databaseLimits makes what `store: 'database'` counts with
+ * @param {Gate} gate closes what was made
  */
-function createRateLimiterFactory(databaseLimits) {
-  return (options) => new RateLimiter(parse(options), databaseLimits);
+function createRateLimiterFactory(databaseLimits, gate) {
+  return (options) => new RateLimiter(parse(options), databaseLimits, gate);
 }
 
-module.exports = { createRateLimiterFactory };
+module.exports = { Gate, createRateLimiterFactory };

@@ -33,7 +33,6 @@ class Line {
 
 class TurnQueue {
   #lines = new Map();
-  #closed = false;
 
   /**
    * @param {object} options
@@ -42,6 +41,7 @@ class TurnQueue {
    * @param {number} options.maxQueue how many may wait for one key
    * @param {number} options.paceMs time between two turns, to estimate with
    * @param {{ error: Function }} options.logger
+   * @param {(waits: boolean) => void} options.onBusy told when somebody waits, and when nobody does
    */
   constructor(options) {
     this.options = options;
@@ -49,10 +49,13 @@ class TurnQueue {
 
   /** Resolves with the decision that let this one pass. */
   async wait(key, { points, signal, onProgress }) {
-    if (this.#closed) throw new GuardError('ERR_SHUT_DOWN', 'this rate limiter has been closed');
     signal?.throwIfAborted();
     let line = this.#lines.get(key);
-    if (line === undefined) this.#lines.set(key, (line = new Line()));
+    if (line === undefined) {
+      line = new Line();
+      if (this.#lines.size === 0) this.options.onBusy(true);
+      this.#lines.set(key, line);
+    }
     const { maxQueue } = this.options;
     if (line.waiting.size >= maxQueue) {
       throw new GuardError(
@@ -90,9 +93,7 @@ class TurnQueue {
   }
 
   /** Sends everybody away. */
-  close() {
-    this.#closed = true;
-    const error = new GuardError('ERR_SHUT_DOWN', 'this rate limiter has been closed');
+  close(error) {
     for (const [key, line] of this.#lines) {
       for (const waiter of [...line.waiting]) {
         this.#leave(key, line, waiter, () => waiter.reject(error));
@@ -156,7 +157,8 @@ class TurnQueue {
     settle();
     if (line.waiting.size === 0) {
       clearTimeout(line.timer);
-      this.#lines.delete(key);
+      if (this.#lines.get(key) === line) this.#lines.delete(key);
+      if (this.#lines.size === 0) this.options.onBusy(false);
     } else if (head === waiter && line.timer !== undefined) {
       this.#serve(key, line); // the next one may want fewer points
     }
