@@ -64,9 +64,17 @@ class Fleet {
       where: (event) => event.agentId === agentId && event.type === type,
     });
     await instance.call('supervise', agentId);
-    const { qr } = await instance.event('session', told('qr'));
-    const { jid } = await this.endpoint.scan(qr);
-    this.jids.set(agentId, jid);
+    for (;;) {
+      const { qr } = await instance.event('session', told('qr'));
+      try {
+        const { jid } = await this.endpoint.scan(qr);
+        this.jids.set(agentId, jid);
+        break;
+      } catch (error) {
+        // Its process was too slow; the session shows another one by itself.
+        if (!/client left|no client/.test(error.message)) throw error;
+      }
+    }
     await instance.event('session', told('connected'));
   }
 
