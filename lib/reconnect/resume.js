@@ -16,7 +16,7 @@ const REFUSED_MS = 60_000;
 /** Sessions are taken as far ahead as they can be connected in this time: in good batches … */
 const AHEAD_MS = 5000;
 /** … and little by little at first, when others may be about to start. */
-const FIRST_AHEAD_MS = 500;
+const FIRST_AHEAD_MS = 1000;
 const FIRST_MS = 10_000;
 /** Those who start in the same moment get to know of each other before anything is taken. */
 const MEET_MS = 300;
@@ -57,7 +57,7 @@ class Resuming {
 
   /** Another session may be begun. */
   roomMade() {
-    if (this.#running && this.#leftThere > 0 && this.#room() >= this.#ahead() / 2) this.#look();
+    if (this.#running && this.#leftThere > 0 && this.#room() >= this.#ahead() / 3) this.#look();
   }
 
   /** Sessions not connected for that long and that nobody runs. */

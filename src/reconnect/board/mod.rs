@@ -5,11 +5,16 @@
 //! whose turn has come stand in one of two lines ([`super::lines`]) until pace and places let
 //! them connect.
 
+mod memory;
+mod session;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::lines::{Line, Lines};
+pub use self::session::{Call, Known, Memo, Pending};
+use self::session::{Phase, Session};
+use super::lines::Lines;
 use super::pace::Pace;
 use super::policy::{Action, Decision, History, Rules, Treatment, decide, treatment};
 use super::reason::Reason;
@@ -21,119 +26,6 @@ const CLAIM_LIMIT: Duration = Duration::from_secs(90);
 
 /// Names a session.
 pub type Id = Arc<str>;
-
-/// Something the board wants done or told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Call {
-    /// It is this session's turn to connect.
-    Turn {
-        /// The session.
-        id: Id,
-        /// Tells this turn from every other of the session.
-        turn: u32,
-        /// Number of the connect in a row.
-        attempt: u32,
-    },
-    /// The connect of this turn took too long.
-    TimedOut {
-        /// The session.
-        id: Id,
-        /// The turn.
-        turn: u32,
-        /// What comes next.
-        decision: Decision,
-    },
-    /// The connection has held: earlier failures are forgotten.
-    Stable {
-        /// The session.
-        id: Id,
-    },
-}
-
-#[derive(Debug, Clone, Copy)]
-enum Phase {
-    /// Until its turn comes.
-    Waiting { due: Tick, plan: Option<Decision> },
-    /// Its turn has come; it stands in line.
-    InLine { line: Line, place: u64, plan: Option<Decision> },
-    /// Its connect runs. `line`: the place in flight that it takes up.
-    Connecting { since: Tick, deadline: Tick, line: Option<Line> },
-    /// The connection is up. `review`: when it has held long enough to forget what was before.
-    Up { since: Tick, review: Option<Tick>, stable: bool },
-}
-
-impl Phase {
-    fn timer(self) -> Option<Tick> {
-        match self {
-            Self::Waiting { due, .. } => Some(due),
-            Self::InLine { .. } => None,
-            Self::Connecting { deadline, .. } => Some(deadline),
-            Self::Up { review, .. } => review,
-        }
-    }
-
-    fn has_socket(self) -> bool {
-        matches!(self, Self::Connecting { .. } | Self::Up { .. })
-    }
-}
-
-#[derive(Debug)]
-struct Session {
-    phase: Phase,
-    history: History,
-    turn: u32,
-    /// What the database remembers is in `history`.
-    recalled: bool,
-    /// The end of the last connection is counted; its socket may still report it.
-    report_owed: bool,
-}
-
-/// A session as [`Board::pending`] tells it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pending {
-    /// The session.
-    pub id: Id,
-    /// Number of the connect that runs or comes next.
-    pub attempt: u32,
-    /// Time until its turn; zero when it stands in line or connects.
-    pub due_in: Duration,
-    /// It connects now.
-    pub connecting: bool,
-    /// Why it has to connect again; nothing for the first time.
-    pub reason: Option<Reason>,
-}
-
-/// What the database is to remember of a session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Memo {
-    /// The session.
-    pub id: Id,
-    /// Its history; clean when there is nothing to remember.
-    pub history: History,
-    /// How long it waits from now on.
-    pub wait: Duration,
-    /// Why.
-    pub reason: Option<Reason>,
-}
-
-/// What the database remembers of a session.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Known {
-    /// What happened since its connection last held.
-    pub history: History,
-    /// How long it has still to wait.
-    pub wait: Duration,
-    /// Why.
-    pub reason: Option<Reason>,
-}
-
-impl Known {
-    fn plan(&self) -> Option<Decision> {
-        let attempt = self.history.failures;
-        let (action, delay) = (Action::Quarantine, self.wait);
-        self.reason.map(|reason| Decision { action, delay, attempt, reason })
-    }
-}
 
 /// All sessions of one scheduler.
 pub struct Board {
@@ -197,15 +89,6 @@ impl Board {
         }
     }
 
-    /// Forgets earlier failures of a session, here and in the database.
-    pub fn reset(&mut self, id: &Id) {
-        if let Some(session) = self.sessions.get_mut(id) {
-            session.history = History::default();
-            session.recalled = true;
-            self.changed.insert(id.clone());
-        }
-    }
-
     /// Calls every session whose turn it is, and says when to look again.
     pub fn poll(&mut self, now: Tick, calls: &mut Vec<Call>) -> Option<Tick> {
         while let Some((at, id)) = self.timers.first().cloned()
@@ -257,57 +140,6 @@ impl Board {
         session.history.tries = session.history.tries.saturating_add(1);
         session.report_owed = false;
         calls.push(Call::Turn { id, turn: session.turn, attempt: session.history.tries });
-    }
-
-    /// Enters a session that this instance has just claimed, with what the database remembers.
-    /// One that is here already goes on as it is. Returns how long it has to wait.
-    pub fn resume(&mut self, id: &Id, known: Known, now: Tick) -> Duration {
-        self.closing.remove(id);
-        if let Some(session) = self.sessions.get(id) {
-            return match session.phase {
-                Phase::Waiting { due, .. } => due.since(now),
-                _ => Duration::ZERO,
-            };
-        }
-        self.insert(id, Phase::Waiting { due: now + known.wait, plan: known.plan() });
-        if let Some(session) = self.sessions.get_mut(id) {
-            session.history = known.history;
-            session.recalled = true;
-        }
-        known.wait
-    }
-
-    /// What the database remembers, told when the claim is held and the connect is to begin.
-    /// Returns the number of the connect and the time that is left to wait, in which case the
-    /// turn is over; nothing when it was over before.
-    pub fn recall(
-        &mut self,
-        id: &Id,
-        turn: u32,
-        known: Option<Known>,
-        now: Tick,
-    ) -> Option<(u32, Duration)> {
-        let session = self.connecting(id, turn)?;
-        let known = known.filter(|_| !session.recalled).unwrap_or_default();
-        session.recalled = true;
-        session.history.merge(&known.history);
-        let attempt = session.history.tries;
-        let next = if !known.wait.is_zero() {
-            session.history.tries -= 1;
-            Phase::Waiting { due: now + known.wait, plan: known.plan() }
-        } else if let Phase::Connecting { line, .. } = session.phase {
-            // What the claim took does not count.
-            Phase::Connecting { since: now, deadline: now + self.connect_timeout, line }
-        } else {
-            return None;
-        };
-        self.enter(id, next);
-        Some((attempt, known.wait))
-    }
-
-    /// Whether the database still has to be asked about a session.
-    pub fn unknown(&self, id: &Id) -> bool {
-        self.sessions.get(id).is_some_and(|session| !session.recalled)
     }
 
     /// The user's `connect` has returned: its place is free for others.
@@ -428,11 +260,7 @@ impl Board {
         if self.sessions.contains_key(to) {
             return; // it was entered under both
         }
-        self.insert(
-            to,
-            Phase::Up { since: Tick::from_start(Duration::ZERO), review: None, stable: true },
-        );
-        self.enter(to, phase);
+        self.insert(to, phase);
         if let Some(session) = self.sessions.get_mut(to) {
             (session.turn, session.history, session.recalled) = (turn, history, recalled);
         }
@@ -478,29 +306,6 @@ impl Board {
         self.up < self.sessions.len()
     }
 
-    /// What the database has to be told since this was last asked.
-    pub fn memos(&mut self, now: Tick) -> Vec<Memo> {
-        let changed = std::mem::take(&mut self.changed);
-        changed.into_iter().map(|id| self.memo(id, now)).collect()
-    }
-
-    /// The database could not be told; unless it changed again, it is to be told next time.
-    pub fn keep_memos(&mut self, ids: impl IntoIterator<Item = Id>) {
-        self.changed.extend(ids);
-    }
-
-    fn memo(&self, id: Id, now: Tick) -> Memo {
-        let Some(session) = self.sessions.get(&id) else {
-            return Memo { id, history: History::default(), wait: Duration::ZERO, reason: None };
-        };
-        let (wait, plan) = match session.phase {
-            Phase::Waiting { due, plan } => (due.since(now), plan),
-            Phase::InLine { plan, .. } => (Duration::ZERO, plan),
-            _ => (Duration::ZERO, None),
-        };
-        Memo { id, history: session.history, wait, reason: plan.map(|plan| plan.reason) }
-    }
-
     /// The end of a connection or of a wait: decides, and enters what was decided.
     fn end(&mut self, id: &Id, reason: Reason, held: bool, now: Tick) -> Decision {
         let history = self.sessions.get(id).map(|session| session.history).unwrap_or_default();
@@ -511,15 +316,12 @@ impl Board {
                     session.history = after;
                 }
                 self.enter(id, Phase::Waiting { due: now + decision.delay, plan: Some(decision) });
-                if after != history && session_counts(&after, &history) {
+                if differ(&after, &history) {
                     self.changed.insert(id.clone());
                 }
             }
             Action::Stop | Action::GiveUp | Action::None | Action::Yield => {
-                let had_socket = self.remove(id) == Some(true);
-                if had_socket {
-                    self.closing.insert(id.clone());
-                }
+                self.remove(id);
                 if decision.action == Action::Yield {
                     self.changed.remove(id); // its new owner keeps the record
                 } else if !history.is_clean() {
@@ -542,7 +344,7 @@ impl Board {
         if held >= self.rules.forgiven_after(&session.history) {
             session.history = History::default();
         }
-        if session_counts(&session.history, &before) {
+        if differ(&session.history, &before) {
             self.changed.insert(id.clone());
         }
         let due = match stable {
@@ -575,7 +377,7 @@ impl Board {
         self.join(id, phase);
     }
 
-    /// True if it had a socket; nothing if there was no such session.
+    /// Whether it had a socket; nothing if there was no such session.
     fn remove(&mut self, id: &Id) -> Option<bool> {
         let session = self.sessions.remove(id)?;
         self.leave(id, session.phase);
@@ -615,11 +417,10 @@ impl Board {
 }
 
 /// Whether two histories differ in what the database keeps.
-fn session_counts(after: &History, before: &History) -> bool {
+fn differ(after: &History, before: &History) -> bool {
     (after.tries, after.failures, after.quarantines)
         != (before.tries, before.failures, before.quarantines)
 }
 
 #[cfg(test)]
-#[path = "board_tests.rs"]
 mod tests;

@@ -1,7 +1,7 @@
 use std::num::NonZeroU32;
 
-use super::super::backoff::Curve;
 use super::*;
+use crate::reconnect::backoff::Curve;
 
 fn at(ms: u64) -> Tick {
     Tick::from_start(Duration::from_millis(ms))
@@ -418,4 +418,13 @@ fn a_claim_that_never_comes_gives_its_place_back() {
     world.schedule("b");
     assert_eq!(world.turns(89_000).len(), 1);
     assert!(world.turns(2_000).iter().any(|turn| turn.1 == "b"));
+}
+
+#[test]
+fn a_session_that_was_stopped_and_is_paired_again_by_its_user_is_heard() {
+    let mut world = World::new(5, 100.0);
+    world.board.connected(&id("a"), world.tick());
+    assert_eq!(world.ends("a", Reason::LoggedOut).action, Action::Stop);
+    let decision = world.ends("a", Reason::RestartRequired);
+    assert_eq!((decision.action, decision.delay), (Action::Retry, Duration::ZERO));
 }
