@@ -12,6 +12,7 @@ const errors = require('./lib/errors');
 const { Guard } = require('./lib/guard');
 const { MemoryStore, ipKeyGenerator } = require('./lib/rate-limit');
 const { GuardLimits } = require('./lib/rate-limit/guard-limits');
+const { classifyDisconnect } = require('./lib/reconnect/facts');
 
 // Errors
 module.exports.GuardError = errors.GuardError;
@@ -37,6 +38,22 @@ module.exports.shutdown = async function shutdown(options) {
   return defaultGuard().shutdown(options);
 };
 
+// Credentials
+module.exports.encryptCredentials = onDefaultGuard('encryptCredentials');
+module.exports.decryptCredentials = onDefaultGuard('decryptCredentials');
+module.exports.encryptBytes = onDefaultGuard('encryptBytes');
+module.exports.decryptBytes = onDefaultGuard('decryptBytes');
+module.exports.encryptMany = onDefaultGuard('encryptMany');
+module.exports.decryptMany = onDefaultGuard('decryptMany');
+module.exports.inspectEnvelope = onDefaultGuard('inspectEnvelope');
+module.exports.needsReencryption = onDefaultGuard('needsReencryption');
+
+// Baileys auth state
+module.exports.useGuardedAuthState = asyncOnDefaultGuard('useGuardedAuthState');
+module.exports.importAuthState = asyncOnDefaultGuard('importAuthState');
+module.exports.exportAuthState = asyncOnDefaultGuard('exportAuthState');
+module.exports.rotateCredentials = asyncOnDefaultGuard('rotateCredentials');
+
 // Rate limits. In memory they need no guard; the default one is made at the first hit that is
 // counted in the database.
 const limits = new GuardLimits(() => Guard.limitStoreOf(defaultGuard()));
@@ -44,3 +61,7 @@ module.exports.rateLimit = limits.rateLimit;
 module.exports.createRateLimiter = limits.createRateLimiter;
 module.exports.MemoryStore = MemoryStore;
 module.exports.ipKeyGenerator = ipKeyGenerator;
+// Reconnecting
+module.exports.createReconnectScheduler = onDefaultGuard('createReconnectScheduler');
+module.exports.superviseSession = asyncOnDefaultGuard('superviseSession');
+module.exports.classifyDisconnect = classifyDisconnect;

@@ -9,6 +9,7 @@ pub mod claims;
 pub mod fences;
 pub mod instances;
 pub mod limits;
+pub mod reconnects;
 pub mod schema;
 pub mod sessions;
 pub mod takeovers;
@@ -308,6 +309,16 @@ macro_rules! conformance_suite {
                 all_sessions_are_listed_once
                 sessions_are_filtered
             }
+            reconnects {
+                a_successor_goes_on_where_its_predecessor_was
+                a_clean_record_is_no_record
+                only_the_holder_records
+                many_are_recorded_and_recalled_at_once
+                what_should_run_and_nobody_has_is_an_orphan
+                no_more_orphans_are_named_than_asked_for
+                the_newest_row_says_whether_a_session_should_run
+                those_who_resume_know_of_each_other
+            }
             schema {
                 nothing_works_before_migration
                 an_empty_database_gets_the_table
@@ -334,6 +345,7 @@ macro_rules! conformance_suite {
                 a_burial_is_noticed
                 a_retirement_is_noticed
                 what_happened_between_two_calls_is_noticed
+                an_exchange_between_two_calls_is_noticed
             }
         }
     };

@@ -43,6 +43,7 @@ mod host;
 mod leases;
 mod limits;
 mod pooler;
+mod reconnects;
 mod schema;
 mod sessions;
 
@@ -55,8 +56,8 @@ use self::failure::{Failure, is_missing};
 use self::host::HostTable;
 use crate::error::{Error, Result};
 use crate::store::{
-    Beat, Changes, Claimed, DatabaseUrl, Death, Fence, Free, Migrated, Owner, Peer, Registration,
-    Session, SessionFilter, SessionUpdate, Store, StoreOptions, Written,
+    Beat, Changes, Claimed, DatabaseUrl, Death, Fence, Free, Migrated, Orphans, Owner, Peer,
+    Reconnect, Registration, Session, SessionFilter, SessionUpdate, Store, StoreOptions, Written,
 };
 
 /// One PostgreSQL database.
@@ -188,6 +189,26 @@ impl Store for PostgresStore {
 
     async fn sessions(&self, incarnation: &str, filter: SessionFilter) -> Result<Vec<Session>> {
         self.done("listing sessions", sessions::list(self, incarnation, filter).await)
+    }
+
+    async fn recall_reconnects(&self, agents: &[String]) -> Result<Vec<Reconnect>> {
+        self.done("reading reconnects", reconnects::recall(&self.db, agents).await)
+    }
+
+    async fn record_reconnects(&self, records: &[(Fence, Reconnect)]) -> Result<()> {
+        self.done("recording reconnects", reconnects::record(&self.db, records).await)
+    }
+
+    async fn join_resumers(&self, incarnation: &str) -> Result<()> {
+        self.done("taking part in resuming", reconnects::join(&self.db, incarnation).await)
+    }
+
+    async fn leave_resumers(&self, incarnation: &str) -> Result<()> {
+        self.done("leaving the resumers", reconnects::leave(&self.db, incarnation).await)
+    }
+
+    async fn orphans(&self, incarnation: &str, limit: u32) -> Result<Orphans> {
+        self.done("looking for orphans", reconnects::orphans(&self.db, incarnation, limit).await)
     }
 
     async fn close(&self) {
