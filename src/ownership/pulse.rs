@@ -163,12 +163,13 @@ impl Inner {
         if buried {
             self.stats.burials.fetch_add(1, Ordering::Relaxed);
             lock(&self.watch).forget(&peer.incarnation);
+            // Before its file goes: whoever finds the file missing then knows why.
+            self.freed.send_modify(|count| *count += 1);
             self.place.clear(&peer.incarnation);
             self.tell(Event::Buried {
                 instance_id: peer.instance_id.clone(),
                 proven: how == Death::Gone,
             });
-            self.freed.send_modify(|count| *count += 1);
         }
         Ok(buried)
     }
