@@ -9,6 +9,8 @@
 //! before it reaches C.
 
 #![allow(unsafe_code)]
+// Only what napi registers calls this, and in unit tests it registers nothing.
+#![cfg_attr(test, allow(dead_code))]
 
 use std::cell::RefCell;
 use std::ffi::{c_char, c_void};

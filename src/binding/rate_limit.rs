@@ -4,6 +4,9 @@
 //! array that both sides hold, because returning an object costs a microsecond. The functions
 //! are for `lib/` alone, which has checked every argument. All return numbers.
 
+// In unit tests napi registers nothing.
+#![cfg_attr(test, allow(dead_code))]
+
 use std::hash::RandomState;
 
 use napi::bindgen_prelude::{Float64Array, Object};
