@@ -50,13 +50,9 @@ class Resuming {
     return run.finished;
   }
 
-  /** The first connect of an agent is over, or it has to wait. */
-  tried(agentId) {
+  /** Something came of an agent: its first connect is over, and another may be begun. */
+  settled(agentId) {
     if (this.#run?.tried(agentId)) this.#progress();
-  }
-
-  /** Another session may be begun. */
-  roomMade() {
     if (this.#running && this.#leftThere > 0 && this.#room() >= this.#ahead() / 3) this.#look();
   }
 
@@ -171,7 +167,7 @@ class Resuming {
     const waits = await settle(this.#deps.native.resume(taken));
     this.#deps.resumed(taken);
     taken.forEach((agentId, index) => {
-      if (waits[index] > 0) this.tried(agentId); // in quarantine, for a while yet
+      if (waits[index] > 0) this.#run?.tried(agentId); // in quarantine, for a while yet
     });
     return taken.length;
   }
