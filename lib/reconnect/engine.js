@@ -210,6 +210,7 @@ class Engine {
       const claim = await this.claim(named, this.users.get(named));
       id = claim.agentId;
       if (id !== named) this.#rename(named, id);
+      await this.#last.get(id)?.closed(); // two sockets of one agent would throw each other out
       const admitted = await settle(this.#native.admit(id, turn));
       if (!admitted || this.stopped) return await this.#unneeded(id, claim);
       const { waitMs, attempt: number } = admitted;
@@ -217,7 +218,6 @@ class Engine {
         this.tell({ type: 'waiting', agentId: id, delayMs: waitMs, attempt: number });
         return undefined;
       }
-      await this.#last.get(id)?.closed(); // two sockets of one agent would throw each other out
       if (!claim.held) throw claim.signal.reason;
       attempt = this.#begin(id, claim, turn, number);
       await this.#open(id, attempt);
