@@ -9,6 +9,30 @@
  */
 export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-wasip1'
 
+/** The auth state of one claim. */
+export declare class NativeAuthState {
+  /** The values of one type that exist among these ids. */
+  get(kind: string, ids: Array<string>): Promise<AuthItem[] | Error>
+  /** Stores all changes or none. */
+  set(changes: AuthChanges): Promise<void | Error>
+  /** Deletes the whole state. */
+  clear(): Promise<void | Error>
+  /** One page of all values, from after (type, id) on; empty at the end. */
+  list(afterKind: string, afterId: string): Promise<AuthItem[] | Error>
+  /** The host's `session_data` as JSON text. */
+  sessionData(): Promise<string | undefined | Error>
+}
+
+/** The auth states of one guard under one key ring. */
+export declare class NativeAuthStates {
+  /** The states of this guard's agents, sealed by `ring`. */
+  static of(guard: NativeGuard, ring: object, acceptPlaintext: boolean, acceptLegacy: boolean): NativeAuthStates
+  /** The state of one claim. */
+  open(claim: NativeClaim): NativeAuthState
+  /** Brings everything stored under the current key; tells `onProgress` after each batch. */
+  rotate(batch: number, dryRun: boolean, onProgress: (report: RotationReport) => void): Promise<RotationReport | Error>
+}
+
 /** One agent held under one fencing token. */
 export declare class NativeClaim {
   /** Tells two claims of one agent apart. */
@@ -57,6 +81,14 @@ export declare class NativeGuard {
   watchFreed(): Promise<void | Error>
   /** Gives everything back and closes; false when the database could not be told in time. */
   shutdown(timeoutMs: number): Promise<boolean>
+  /** Decides about a hit and counts it. */
+  takePoints(id: Uint8Array, rule: LimitRule, points: number, waits: boolean): Promise<LimitAnswer | Error>
+  /** What a hit of one point would get. */
+  peekPoints(id: Uint8Array, rule: LimitRule): Promise<LimitAnswer | Error>
+  /** Gives points back of a hit that was admitted at `hitAt`. */
+  refundPoints(id: Uint8Array, rule: LimitRule, points: number, hitAt: number): Promise<void | Error>
+  /** Forgets a key. */
+  resetPoints(id: Uint8Array): Promise<void | Error>
 }
 
 /** One scheduler. */
@@ -115,6 +147,35 @@ export interface Admission {
   waitMs: number
 }
 
+/**
+ * Changes in one piece: entry `n` has `kinds[n]`, `ids[n]`, `contents[n]` and the next
+ * `lengths[n]` bytes; a length of −1 deletes.
+ */
+export interface AuthChanges {
+  /** Types. */
+  kinds: Array<string>
+  /** Ids. */
+  ids: Array<string>
+  /** What the bytes are. */
+  contents: Uint8Array
+  /** How many there are. */
+  lengths: Int32Array
+  /** All bytes, one value after the other. */
+  bytes: Uint8Array
+}
+
+/** A stored value, opened. */
+export interface AuthItem {
+  /** Type. */
+  kind: string
+  /** Id within the type. */
+  id: string
+  /** 0 raw bytes, 1 JSON with Buffers, 2 text. */
+  content: number
+  /** The bytes. */
+  bytes: Buffer
+}
+
 /** The answer to a batch claim. */
 export interface ClaimManyAnswer {
   /** What this instance holds now. */
@@ -125,6 +186,30 @@ export interface ClaimManyAnswer {
 
 /** What the policy says of one end, of a session without a past whose claim is held. */
 export declare function classifyEnd(options: SchedulerOptions, facts: FactsObject): DecisionObject
+
+/** Hits by key in a window: what a `MemoryStore` counts with. */
+export declare function createHitCounter(numbers: Float64Array, maxKeys: number): {
+  increment(key: string, now: number, kind: number): number
+  decrement(key: string, now: number, kind: number): number
+  get(key: string, now: number, kind: number): number
+  reset(key: string, now: number, kind: number): number
+  setWindow(windowMs: number): number
+  clear(): number
+  size(): number
+}
+
+/** A ring of keys as users write them. */
+export declare function createKeyRing(current: string | undefined | null, previous: Array<string>): object | Error
+
+/** Decisions about keys under an algorithm. */
+export declare function createLimits(numbers: Float64Array, options: LimitsOptions): {
+  take(key: string, now: number, kind: number): number
+  peek(key: string, now: number, kind: number): number
+  refund(key: string, now: number, kind: number): number
+  reset(key: string, now: number, kind: number): number
+  clear(): number
+  size(): number
+}
 
 /** A decision. */
 export interface DecisionObject {
@@ -173,12 +258,106 @@ export interface FactsObject {
   found?: 'connectFailed' | 'upgradeRefused' | 'socketDead'
 }
 
+/** A row that does not open. */
+export interface FailedObject {
+  /** The agent. */
+  agentId: string
+  /** Type; `session_data` for a row of the host's. */
+  type: string
+  /** Id within the type, or the row's key. */
+  id: string
+  /** Code of the error. */
+  code: string
+  /** Its message. */
+  message: string
+}
+
+/** What an envelope's header says. */
+export interface HeaderObject {
+  /** What the plaintext is: 0 bytes, 1 JSON, 2 text. */
+  content: number
+  /** Name of the key it is under. */
+  keyId: string
+  /** The writer's counter. */
+  generation?: bigint
+}
+
 /** An agent with a live owner elsewhere. */
 export interface InUseObject {
   /** The agent. */
   agentId: string
   /** Who has it. */
   owner: OwnerObject
+}
+
+/** Names of the ring's keys. */
+export declare function keyIds(ring: object): KeyIds
+
+/** Names of the keys of a ring. */
+export interface KeyIds {
+  /** Of the key that seals. */
+  current?: string
+  /** Of those that only open. */
+  previous: Array<string>
+}
+
+/** Counters of the ring. */
+export declare function keyRingStats(ring: object): KeyRingStatsObject
+
+/** Counters of a ring. */
+export interface KeyRingStatsObject {
+  /** Values sealed. */
+  sealed: number
+  /** Values opened. */
+  opened: number
+  /** Values that did not open. */
+  refused: number
+}
+
+/** A decision, in spans of time from its own moment on. */
+export interface LimitAnswer {
+  /** Whether the hit passes. */
+  allowed: boolean
+  /** Points taken, and refusals since the last admission. */
+  used: number
+  /** Points that would pass now. */
+  remaining: number
+  /** Until `remaining` grows; for a refused hit, until it would pass. */
+  resetInMs: number
+  /** How long to wait. */
+  retryAfterMs: number
+  /** When the hit was decided, to give it back. */
+  hitAt: number
+}
+
+/** What a limiter allows, already checked by `lib/rate-limit`. */
+export interface LimitRule {
+  /** The limiter's name. */
+  name: string
+  /** `fixed-window`, `sliding-window` or `gcra`. */
+  algorithm: string
+  /** Length of the window. */
+  windowMs: number
+  /** Points in a window. */
+  limit: number
+  /** Points at once under GCRA. */
+  burst: number
+  /** How long a key stays out once it was refused. */
+  blockMs: number
+}
+
+/** What a limiter is made of. */
+export interface LimitsOptions {
+  /** `fixed-window`, `sliding-window` or `gcra`. */
+  algorithm: string
+  /** Length of the window; not a finite number for one that never ends. */
+  windowMs: number
+  /** How many may come at once under GCRA; as many as the limit when not given. */
+  burst?: number
+  /** How long a key stays out once it was refused. */
+  blockMs: number
+  /** How many keys are kept. */
+  maxKeys: number
 }
 
 /** A look at what there is to resume. */
@@ -245,6 +424,18 @@ export interface NativeOptions {
 /** Version of the native binary, compared with package.json when it is loaded. */
 export declare function nativeVersion(): string
 
+/** Opens an envelope into a buffer of exactly its plaintext's length; returns the content's code. */
+export declare function openBytes(ring: object, agentId: string, kind: string, id: string, envelope: Buffer, plain: Buffer): number | Error
+
+/** Opens `{ encrypted, iv, authTag }`; returns JSON with its byte strings restored. */
+export declare function openLegacy(ring: object, agentId: string, encrypted: string, iv: string, authTag: string): string | Error
+
+/**
+ * Opens many envelopes of one agent within one buffer, each where it stands, behind its header.
+ * `lengths` holds the length of each.
+ */
+export declare function openMany(ring: object, agentId: string, names: string, lengths: Uint32Array, slab: Buffer): void | Error
+
 /** An owner as users see it; `lib/` makes a `Date` of `lastHeartbeat`. */
 export interface OwnerObject {
   /** Public name of the owning instance. */
@@ -287,8 +478,38 @@ export interface PendingObject {
   reason?: string
 }
 
+/** Reads the header of an envelope without a key. */
+export declare function readHeader(envelope: Buffer): HeaderObject | Error
+
 /** The first `nth` waits of the backoff, and of quarantine. */
 export declare function reconnectDelays(options: SchedulerOptions, nth: number): Array<DelayObject>
+
+/** What is not under the current key. */
+export interface RemainingObject {
+  /** Stored without encryption. */
+  plain: number
+  /** `{ encrypted, iv, authTag }`. */
+  legacy: number
+  /** Sealed under a previous key. */
+  previousKey: number
+  /** Does not open at all. */
+  unreadable: number
+}
+
+/** JSON with the byte strings restored that `JSON.stringify` took apart. */
+export declare function restoreJson(text: string): string | Error
+
+/** How far a rotation has come, and what came of it. */
+export interface RotationReport {
+  /** Values looked at in this pass. */
+  examined: number
+  /** Values brought under the current key. */
+  rotated: number
+  /** What is still not. */
+  remaining: RemainingObject
+  /** The first rows that do not open. */
+  failed: Array<FailedObject>
+}
 
 /** What the scheduler wants done or told. */
 export interface SchedulerCall {
@@ -327,6 +548,15 @@ export interface SchedulerOptions {
   /** How long a connect may take. */
   connectTimeoutMs: number
 }
+
+/** Seals content (0 bytes, 1 JSON, 2 text) into a buffer of exactly the envelope's length. */
+export declare function sealBytes(ring: object, agentId: string, kind: string, id: string, content: number, plain: Buffer, envelope: Buffer): void | Error
+
+/**
+ * Seals many values of one agent within one buffer. `names` holds type and id of each, separated
+ * by NUL; `layout` holds length of the envelope and content code of each.
+ */
+export declare function sealMany(ring: object, agentId: string, names: string, layout: Uint32Array, slab: Buffer): void | Error
 
 /** Fields of `claim.update`; `null` clears a column, `undefined` leaves it alone. */
 export interface SessionFields {

@@ -7,6 +7,7 @@
  */
 
 import { EventEmitter } from 'node:events';
+import { Options, RateLimiter, RateLimiterOptions, RateLimitRequestHandler } from './rate-limit.js';
 
 // Errors ------------------------------------------------------------------------------------
 
@@ -110,6 +111,123 @@ export interface Migrated {
   applied: string[];
   /** Agents with more than one row in `whatsapp_sessions`; the newest row is used. */
   duplicates: { agentId: string; rows: number }[];
+}
+
+// Credentials -------------------------------------------------------------------------------
+
+/** An encrypted value as it fits a JSON column. `docs/envelope.md` describes the bytes. */
+export interface EncryptedCredentials {
+  v: 1;
+  /** Names the key; says nothing about it. */
+  kid: string;
+  /** The envelope in base64. */
+  ct: string;
+}
+
+export interface AgentContext {
+  /** Bound in: what was encrypted for one agent does not open for another. */
+  agentId: string;
+}
+
+export interface ValueContext extends AgentContext {
+  /** Bound in as well, such as `'session'`. @default '' */
+  type?: string;
+  /** Bound in as well. @default '' */
+  id?: string;
+}
+
+/** One value of {@link Guard.encryptMany}. */
+export interface ValueToEncrypt {
+  /** Any JSON value; Buffers and Uint8Arrays are stored raw. */
+  value: unknown;
+  type?: string;
+  id?: string;
+}
+
+/** One value of {@link Guard.decryptMany}. */
+export interface ValueToDecrypt {
+  envelope: Uint8Array;
+  type?: string;
+  id?: string;
+}
+
+/** What can be told about a stored value without a key. */
+export type StoredForm =
+  | {
+      form: 'envelope';
+      version: 1;
+      /** Of the key it is encrypted under. */
+      keyId: string;
+      content: 'bytes' | 'json' | 'text';
+      /** The writer's counter, if it keeps one. */
+      generation: bigint | null;
+    }
+  | { form: 'legacy' | 'plain' | 'nothing' };
+
+// Baileys auth state ------------------------------------------------------------------------
+
+/** What `makeWASocket({ auth: state })` takes; Baileys' `AuthenticationState`. */
+export interface GuardedAuthState {
+  state: {
+    /** Baileys' `AuthenticationCreds`. */
+    creds: any;
+    keys: {
+      /** One round trip, whatever the number of ids. Missing ids are absent. */
+      get(type: string, ids: string[]): Promise<{ [id: string]: any }>;
+      /** Stores all or nothing, in one round trip; `null` deletes. */
+      set(data: { [type: string]: { [id: string]: any } | undefined }): Promise<void>;
+    };
+  };
+  /** Stores `state.creds` as they are now, after every save called before. */
+  saveCreds(): Promise<void>;
+  /** Deletes the agent's whole state: the next socket has to be paired. */
+  clear(): Promise<void>;
+}
+
+export interface AuthStateOptions {
+  /** The module `baileys`, where it cannot be imported by that name. */
+  baileys?: { initAuthCreds(): any; proto: any };
+}
+
+export interface ImportOptions {
+  /** A folder of `useMultiFileAuthState`. */
+  folder?: string;
+  /** The host's `session_data`; read from `whatsapp_sessions` unless given, or `false`. */
+  sessionData?: object | boolean;
+  /** Replaces a stored state of another pairing. @default false */
+  overwrite?: boolean;
+}
+
+export interface Imported {
+  /** Where the credentials came from; `'stored'`: what is stored is newer and stayed. */
+  credentials: 'folder' | 'session_data' | 'stored';
+  /** Whether they are of a finished pairing. */
+  paired: boolean;
+  /** Signal keys stored. */
+  keys: number;
+  /** False: credentials without Signal keys, from `session_data` alone; chats need a new QR scan. */
+  resumable: boolean;
+  /** Files of the folder that are no keys. */
+  unknownFiles: string[];
+}
+
+export interface RotationReport {
+  /** Values looked at in this pass. */
+  examined: number;
+  /** Values brought under the current key. */
+  rotated: number;
+  /** What is not under the current key. */
+  remaining: { plain: number; legacy: number; previousKey: number; unreadable: number };
+  /** The first hundred that do not open. */
+  failed: { agentId: string; type: string; id: string; code: string; message: string }[];
+}
+
+export interface RotateOptions {
+  /** Values a statement. @default 200 */
+  batchSize?: number;
+  /** Counts only. @default false */
+  dryRun?: boolean;
+  onProgress?: (report: RotationReport) => void;
 }
 
 // Ownership ---------------------------------------------------------------------------------
@@ -513,6 +631,59 @@ export interface Guard extends EventEmitter<GuardEvents> {
   /** Undoes what {@link migrate} added and nothing else; returns the files undone. */
   rollback(): Promise<string[]>;
   /**
+   * Encrypts any JSON value. Buffers and Uint8Arrays in it are kept and come back as Buffers;
+   * properties that are undefined are dropped, as in JSON.
+   * @throws ERR_KEY_MISSING, ERR_NOT_SERIALIZABLE
+   */
+  encryptCredentials(value: unknown, options: AgentContext): EncryptedCredentials;
+  /**
+   * Decrypts what {@link encryptCredentials} returned, also as base64 text, JSON text or bytes.
+   * Reads `{ encrypted, iv, authTag }` and plain values too, where `acceptLegacy` and
+   * `acceptPlaintext` allow it, and gives them back the byte strings that JSON took apart.
+   * `null` is nothing stored and stays `null`.
+   * @throws {@link DecryptionError}, ERR_KEY_MISSING
+   */
+  decryptCredentials(stored: unknown, options: AgentContext): any;
+  /** Encrypts bytes; returns the envelope, 60 bytes longer. */
+  encryptBytes(bytes: Uint8Array, options: ValueContext): Buffer;
+  /** @throws {@link DecryptionError}, ERR_KEY_MISSING */
+  decryptBytes(envelope: Uint8Array, options: ValueContext): Buffer;
+  /**
+   * Encrypts many values of one agent at once; returns their envelopes in order. They share one
+   * piece of memory: copy the one that is kept while the others are not.
+   */
+  encryptMany(items: ValueToEncrypt[], options: AgentContext): Buffer[];
+  /**
+   * Decrypts many values of one agent at once. One that does not open fails all of them; the
+   * error names its `type` and `id`. Buffers among the values share one piece of memory.
+   */
+  decryptMany(items: ValueToDecrypt[], options: AgentContext): any[];
+  /** Says what a stored value is, without a key. @throws ERR_MALFORMED_ENVELOPE */
+  inspectEnvelope(stored: unknown): StoredForm;
+  /** Whether a stored value is plain, of the old form, or under another key than the current. */
+  needsReencryption(stored: unknown): boolean;
+  /**
+   * Baileys' auth state, encrypted in the database, every write under the claim's fence. Without
+   * a key it is stored in plain text, with one warning. A write after the claim is lost rejects
+   * with {@link ClaimLostError}, changes nothing and aborts `claim.signal`. A read that fails
+   * rejects: it is never taken for "no credentials".
+   * @throws ERR_CLAIM_LOST, ERR_BAILEYS_MISSING, {@link DecryptionError}
+   */
+  useGuardedAuthState(claim: Claim, options?: AuthStateOptions): Promise<GuardedAuthState>;
+  /**
+   * Takes over what a host had before; with both sources the Signal keys of the folder and
+   * whichever credentials are newer. Never changes the source; running it again is harmless.
+   * @throws ERR_IMPORT_FAILED, ERR_NOTHING_TO_IMPORT, ERR_ALREADY_IMPORTED
+   */
+  importAuthState(claim: Claim, options?: ImportOptions): Promise<Imported>;
+  /** Writes the state into a folder that `useMultiFileAuthState` reads, in plain text. */
+  exportAuthState(claim: Claim, folder: string): Promise<{ files: number }>;
+  /**
+   * Brings everything stored, `session_data` included, under the current key while sessions run.
+   * Killed and run again it goes on. @throws ERR_KEY_MISSING
+   */
+  rotateCredentials(options?: RotateOptions): Promise<RotationReport>;
+  /**
    * Claims an agent for this instance, or returns the claim it already has.
    * @param options.waitMs how long to wait for a live owner to go; 0 by default
    * @throws {@link AgentInUseError}, ERR_MIGRATION_REQUIRED, ERR_USER_ID_REQUIRED,
@@ -534,6 +705,11 @@ export interface Guard extends EventEmitter<GuardEvents> {
   listSessions(filter?: { active?: boolean; mine?: boolean }): Promise<Session[]>;
   /** Tells within moments which agents became free, anywhere. */
   watchOwnership(listener: (freed: Freed) => void): StopWatching;
+  /** Express middleware that limits requests; `store: 'database'` counts in this database. */
+  rateLimit(options?: Partial<Options>): RateLimitRequestHandler;
+  /** The same limits without HTTP. */
+  createRateLimiter(options?: RateLimiterOptions): RateLimiter;
+
   /** Connects sessions at a pace, and again when they end. */
   createReconnectScheduler(options: ReconnectSchedulerOptions): ReconnectScheduler;
   /**
@@ -558,6 +734,33 @@ export interface Guard extends EventEmitter<GuardEvents> {
 export function migrate(): Promise<Migrated>;
 /** {@link Guard.rollback} of the default guard. */
 export function rollback(): Promise<string[]>;
+/** {@link Guard.encryptCredentials} of the default guard. */
+export function encryptCredentials(value: unknown, options: AgentContext): EncryptedCredentials;
+/** {@link Guard.decryptCredentials} of the default guard. */
+export function decryptCredentials(stored: unknown, options: AgentContext): any;
+/** {@link Guard.encryptBytes} of the default guard. */
+export function encryptBytes(bytes: Uint8Array, options: ValueContext): Buffer;
+/** {@link Guard.decryptBytes} of the default guard. */
+export function decryptBytes(envelope: Uint8Array, options: ValueContext): Buffer;
+/** {@link Guard.encryptMany} of the default guard. */
+export function encryptMany(items: ValueToEncrypt[], options: AgentContext): Buffer[];
+/** {@link Guard.decryptMany} of the default guard. */
+export function decryptMany(items: ValueToDecrypt[], options: AgentContext): any[];
+/** {@link Guard.inspectEnvelope} of the default guard. */
+export function inspectEnvelope(stored: unknown): StoredForm;
+/** {@link Guard.needsReencryption} of the default guard. */
+export function needsReencryption(stored: unknown): boolean;
+/** {@link Guard.useGuardedAuthState} of the default guard. */
+export function useGuardedAuthState(
+  claim: Claim,
+  options?: AuthStateOptions,
+): Promise<GuardedAuthState>;
+/** {@link Guard.importAuthState} of the default guard. */
+export function importAuthState(claim: Claim, options?: ImportOptions): Promise<Imported>;
+/** {@link Guard.exportAuthState} of the default guard. */
+export function exportAuthState(claim: Claim, folder: string): Promise<{ files: number }>;
+/** {@link Guard.rotateCredentials} of the default guard. */
+export function rotateCredentials(options?: RotateOptions): Promise<RotationReport>;
 /** {@link Guard.claimInstance} of the default guard. */
 export function claimInstance(
   agentId: string,
@@ -578,6 +781,35 @@ export function listSessions(filter?: { active?: boolean; mine?: boolean }): Pro
 export function watchOwnership(listener: (freed: Freed) => void): StopWatching;
 /** {@link Guard.shutdown} of the default guard. */
 export function shutdown(options?: ShutdownOptions): Promise<void>;
+
+// Rate limits -------------------------------------------------------------------------------
+
+export {
+  AcquireOptions,
+  Algorithm,
+  AugmentedRequest,
+  ClientRateLimitInfo,
+  DraftHeadersVersion,
+  EnabledValidations,
+  IncrementResponse,
+  LegacyStore,
+  Logger as RateLimitLogger,
+  MemoryStore,
+  Options,
+  PendingTurns,
+  RateLimitExceededEventHandler,
+  RateLimitInfo,
+  RateLimiter,
+  RateLimiterOptions,
+  RateLimitRequestHandler,
+  RateLimitResult,
+  Store,
+  ValueDeterminingMiddleware,
+  createRateLimiter,
+  ipKeyGenerator,
+  rateLimit,
+} from './rate-limit.js';
+
 /** {@link Guard.createReconnectScheduler} of the default guard. */
 export function createReconnectScheduler(options: ReconnectSchedulerOptions): ReconnectScheduler;
 /** {@link Guard.superviseSession} of the default guard. */

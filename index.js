@@ -2,9 +2,16 @@
 
 // The public face: every name one by one, so that bundlers, ESM and readers find it.
 
-const { asyncOnDefaultGuard, configure, onDefaultGuard } = require('./lib/default-guard');
+const {
+  asyncOnDefaultGuard,
+  configure,
+  defaultGuard,
+  onDefaultGuard,
+} = require('./lib/default-guard');
 const errors = require('./lib/errors');
 const { Guard } = require('./lib/guard');
+const { MemoryStore, ipKeyGenerator } = require('./lib/rate-limit');
+const { GuardLimits } = require('./lib/rate-limit/guard-limits');
 const { classifyDisconnect } = require('./lib/reconnect/facts');
 
 // Errors
@@ -26,8 +33,34 @@ module.exports.startHeartbeat = onDefaultGuard('startHeartbeat');
 module.exports.getOwner = asyncOnDefaultGuard('getOwner');
 module.exports.listSessions = asyncOnDefaultGuard('listSessions');
 module.exports.watchOwnership = onDefaultGuard('watchOwnership');
-module.exports.shutdown = asyncOnDefaultGuard('shutdown');
+module.exports.shutdown = async function shutdown(options) {
+  limits.close(); // those below, too
+  return defaultGuard().shutdown(options);
+};
 
+// Credentials
+module.exports.encryptCredentials = onDefaultGuard('encryptCredentials');
+module.exports.decryptCredentials = onDefaultGuard('decryptCredentials');
+module.exports.encryptBytes = onDefaultGuard('encryptBytes');
+module.exports.decryptBytes = onDefaultGuard('decryptBytes');
+module.exports.encryptMany = onDefaultGuard('encryptMany');
+module.exports.decryptMany = onDefaultGuard('decryptMany');
+module.exports.inspectEnvelope = onDefaultGuard('inspectEnvelope');
+module.exports.needsReencryption = onDefaultGuard('needsReencryption');
+
+// Baileys auth state
+module.exports.useGuardedAuthState = asyncOnDefaultGuard('useGuardedAuthState');
+module.exports.importAuthState = asyncOnDefaultGuard('importAuthState');
+module.exports.exportAuthState = asyncOnDefaultGuard('exportAuthState');
+module.exports.rotateCredentials = asyncOnDefaultGuard('rotateCredentials');
+
+// Rate limits. In memory they need no guard; the default one is made at the first hit that is
+// counted in the database.
+const limits = new GuardLimits(() => Guard.limitStoreOf(defaultGuard()));
+module.exports.rateLimit = limits.rateLimit;
+module.exports.createRateLimiter = limits.createRateLimiter;
+module.exports.MemoryStore = MemoryStore;
+module.exports.ipKeyGenerator = ipKeyGenerator;
 // Reconnecting
 module.exports.createReconnectScheduler = onDefaultGuard('createReconnectScheduler');
 module.exports.superviseSession = asyncOnDefaultGuard('superviseSession');

@@ -2,6 +2,7 @@
 
 // The guard behind the module's own functions: made on first use, once.
 
+const { createCredentials } = require('./credentials');
 const { GuardError } = require('./errors');
 const { Guard } = require('./guard');
 const { resolveOptions } = require('./options');
@@ -17,12 +18,15 @@ function configure(options) {
       'the default guard is configured or in use already; createGuard(options) makes another',
     );
   }
-  resolveOptions(options); // refuses here what could not be used later
+  createCredentials(resolveOptions(options)); // refuses here what could not be used later
   configured = { ...options };
 }
 
 function defaultGuard() {
-  guard ??= new Guard(configured);
+  if (!guard) {
+    guard = new Guard(configured);
+    configured = undefined; // the keys in it
+  }
   return guard;
 }
 

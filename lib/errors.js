@@ -33,7 +33,9 @@ const CLASSES = {
   ERR_AGENT_IN_USE: AgentInUseError,
   ERR_CLAIM_LOST: ClaimLostError,
   ERR_DECRYPT_FAILED: DecryptionError,
+  ERR_LEGACY_REFUSED: DecryptionError,
   ERR_MALFORMED_ENVELOPE: DecryptionError,
+  ERR_PLAINTEXT_REFUSED: DecryptionError,
   ERR_UNKNOWN_KEY: DecryptionError,
 };
 

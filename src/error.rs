@@ -72,6 +72,30 @@ impl LossReason {
     }
 }
 
+/// Which stored value an error is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredItem {
+    /// The agent it belongs to.
+    pub agent_id: String,
+    /// Its type, such as `session`; may be empty.
+    pub kind: String,
+    /// Its id within the type; may be empty.
+    pub id: String,
+}
+
+impl std::fmt::Display for StoredItem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "agent {}", self.agent_id)?;
+        if !self.kind.is_empty() {
+            write!(f, ", {}", self.kind)?;
+        }
+        if !self.id.is_empty() {
+            write!(f, " {}", self.id)?;
+        }
+        Ok(())
+    }
+}
+
 /// Everything that can go wrong.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -158,6 +182,56 @@ pub enum Error {
         /// The agent of the claim.
         agent_id: String,
     },
+    /// Something has to be sealed or opened and there is no key.
+    #[error(
+        "{action}: no encryption key is configured; set encryptionKey or CREDENTIALS_ENCRYPTION_KEY (npx baileys-guard keygen makes one)"
+    )]
+    KeyMissing {
+        /// What was attempted, on what.
+        action: String,
+    },
+    /// An envelope names a key that is not configured.
+    #[error(
+        "{item}: sealed under key {key_id}, but the configured keys are {configured}; add the missing one to previousEncryptionKeys"
+    )]
+    UnknownKey {
+        /// What cannot be opened.
+        item: Box<StoredItem>,
+        /// Key id in its header.
+        key_id: String,
+        /// Ids of the configured keys.
+        configured: String,
+    },
+    /// A stored value does not open. One message, whatever the reason.
+    #[error(
+        "{item}: the stored value does not open: it was changed, or sealed under another key or for another agent, type or id"
+    )]
+    DecryptFailed {
+        /// What cannot be opened.
+        item: Box<StoredItem>,
+    },
+    /// A stored value has a form that nobody wrote.
+    #[error("{}malformed envelope: {problem}", item.as_ref().map(|i| format!("{i}: ")).unwrap_or_default())]
+    MalformedEnvelope {
+        /// What cannot be read, where that is known.
+        item: Option<Box<StoredItem>>,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A value stored without encryption, which is not accepted.
+    #[error("{item}: the stored value is not encrypted and acceptPlaintext is false")]
+    PlaintextRefused {
+        /// What was not opened.
+        item: Box<StoredItem>,
+    },
+    /// A value in the form of before, which is not accepted.
+    #[error(
+        "{item}: the stored value has the old form {{ encrypted, iv, authTag }} and acceptLegacy is false"
+    )]
+    LegacyRefused {
+        /// What was not opened.
+        item: Box<StoredItem>,
+    },
     /// A bug of ours.
     #[error("internal error: {0}; please report it")]
     Internal(String),
@@ -178,6 +252,12 @@ impl Error {
             Self::UserIdRequired { .. } => "ERR_USER_ID_REQUIRED",
             Self::SessionRowRefused { .. } => "ERR_SESSION_ROW_REFUSED",
             Self::SessionRowMissing { .. } => "ERR_SESSION_ROW_MISSING",
+            Self::KeyMissing { .. } => "ERR_KEY_MISSING",
+            Self::UnknownKey { .. } => "ERR_UNKNOWN_KEY",
+            Self::DecryptFailed { .. } => "ERR_DECRYPT_FAILED",
+            Self::MalformedEnvelope { .. } => "ERR_MALFORMED_ENVELOPE",
+            Self::PlaintextRefused { .. } => "ERR_PLAINTEXT_REFUSED",
+            Self::LegacyRefused { .. } => "ERR_LEGACY_REFUSED",
             Self::Internal(_) => "ERR_INTERNAL",
         }
     }

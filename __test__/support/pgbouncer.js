@@ -100,7 +100,7 @@ function program(home) {
   if (missing !== undefined) throw new Error(missing);
   if (command) return { command };
   const root = path.join(home, 'root');
-  fs.cpSync(folder, root, { recursive: true });
+  fs.cpSync(folder, root, { recursive: true, verbatimSymlinks: true });
   const libraries = fs
     .readdirSync(path.join(root, 'usr', 'lib'))
     .map((name) => path.join(root, 'usr', 'lib', name));

@@ -14,7 +14,7 @@ use crate::clock::BootClock;
 use crate::error::Result;
 use crate::ownership::neighbours::Place;
 use crate::ownership::{HeartbeatSettings, Ownership, Settings};
-use crate::store::{self, DatabaseUrl, SessionFilter, StoreOptions};
+use crate::store::{self, DatabaseUrl, SessionFilter, Store, StoreOptions};
 
 /// How long a call to the database may take before it counts as unanswered.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -120,6 +120,17 @@ pub struct OwnershipStats {
 #[napi]
 pub struct NativeGuard {
     pub(super) ownership: Arc<Ownership>,
+}
+
+impl NativeGuard {
+    pub(super) fn ownership(&self) -> &Arc<Ownership> {
+        &self.ownership
+    }
+
+    /// The database behind it.
+    pub(super) fn store(&self) -> &Arc<dyn Store> {
+        self.ownership.store()
+    }
 }
 
 #[napi]

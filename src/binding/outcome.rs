@@ -8,7 +8,7 @@ use napi::bindgen_prelude::{BigInt, Object, ToNapiValue};
 use napi::{Env, sys};
 use napi_derive::napi;
 
-use crate::error::{Error, OwnerInfo, Result};
+use crate::error::{Error, OwnerInfo, Result, StoredItem};
 
 /// A value or an error, as JavaScript gets it.
 pub struct Outcome<T>(pub Result<T>);
@@ -49,11 +49,25 @@ pub fn error_object<'env>(env: &'env Env, error: &Error) -> napi::Result<Object<
         Error::UserIdRequired { agent_id }
         | Error::SessionRowRefused { agent_id, .. }
         | Error::SessionRowMissing { agent_id } => object.set("agentId", agent_id)?,
+        Error::UnknownKey { item, key_id, .. } => {
+            set_item(&mut object, item)?;
+            object.set("keyId", key_id)?;
+        }
+        Error::DecryptFailed { item }
+        | Error::PlaintextRefused { item }
+        | Error::LegacyRefused { item }
+        | Error::MalformedEnvelope { item: Some(item), .. } => set_item(&mut object, item)?,
         Error::InvalidOption { name, .. } => object.set("option", *name)?,
         Error::InvalidArgument { name, .. } => object.set("argument", *name)?,
         _ => {}
     }
     Ok(object)
+}
+
+fn set_item(object: &mut Object, item: &StoredItem) -> napi::Result<()> {
+    object.set("agentId", &item.agent_id)?;
+    object.set("type", &item.kind)?;
+    object.set("id", &item.id)
 }
 
 /// An owner as users see it; `lib/` makes a `Date` of `lastHeartbeat`.

@@ -15,6 +15,7 @@
 //! `DatabaseUnavailable` and the outcome is unknown: the statement may have been committed.
 
 mod auth;
+mod limits;
 mod postgres;
 mod sqlite;
 mod url;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use auth::{AuthChange, AuthKey, AuthRow, AuthStore, AuthSwap, SessionData};
+pub use limits::{Limit, LimitId, LimitStore, Verdict};
 pub use url::DatabaseUrl;
 
 use crate::error::{OwnerInfo, Result};
@@ -290,7 +292,7 @@ pub trait Changes: Send {
 
 /// The promise. All agent ids passed in are canonical, all slices may be empty.
 #[async_trait]
-pub trait Store: AuthStore + Send + Sync + 'static {
+pub trait Store: AuthStore + LimitStore + Send + Sync + 'static {
     /// The agent id as the host's column would give it back (a uuid in lower case with hyphens
     /// where the column is of type uuid). Fails with `InvalidArgument` where it cannot be stored.
     async fn canonical_agent(&self, agent_id: &str) -> Result<String>;

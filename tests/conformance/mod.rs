@@ -8,6 +8,7 @@ pub mod changes;
 pub mod claims;
 pub mod fences;
 pub mod instances;
+pub mod limits;
 pub mod reconnects;
 pub mod schema;
 pub mod sessions;
@@ -329,6 +330,15 @@ macro_rules! conformance_suite {
                 a_rollback_leaves_the_hosts_own_columns
                 a_table_of_ours_that_is_used_survives_a_rollback
                 a_rollback_of_nothing_does_nothing
+            }
+            limits {
+                a_fixed_window_decides_as_in_memory
+                a_sliding_window_decides_as_in_memory
+                gcra_decides_as_in_memory
+                a_limit_of_zero_lets_nothing_pass
+                hits_from_everywhere_on_one_key_are_counted_one_by_one
+                keys_do_not_meet
+                what_says_nothing_any_more_is_swept
             }
             changes {
                 a_release_is_noticed

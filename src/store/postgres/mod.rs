@@ -41,6 +41,7 @@ mod connection;
 mod failure;
 mod host;
 mod leases;
+mod limits;
 mod pooler;
 mod reconnects;
 mod schema;
@@ -61,7 +62,8 @@ use crate::store::{
 
 /// One PostgreSQL database.
 pub struct PostgresStore {
-    db: Connections,
+    db: Arc<Connections>,
+    sweeping: Arc<limits::Sweeping>,
     host: RwLock<Option<Arc<HostTable>>>,
 }
 
@@ -72,7 +74,7 @@ impl PostgresStore {
             return Err(Error::Internal("not a postgres URL".to_owned()));
         };
         let db = Connections::new(url, options.max_connections, options.call_timeout)?;
-        Ok(Self { db, host: RwLock::default() })
+        Ok(Self { db: Arc::new(db), sweeping: Arc::default(), host: RwLock::default() })
     }
 
     /// What the host's table is like; looked up once, and again when a column was not there.

@@ -30,8 +30,9 @@ macro_rules! migrations {
 const MIGRATIONS: &[Migration] = migrations![
     "008_add_instance_tracking",
     "009_add_leases",
+    "010_rate_limits",
     "011_add_auth_state",
-    "012_add_reconnects"
+    "012_add_reconnects",
 ];
 
 /// Held until the transaction ends: of several processes that start at once the first migrates

@@ -80,6 +80,7 @@ mod connection;
 mod failure;
 mod host;
 mod leases;
+mod limits;
 mod reconnects;
 mod schema;
 mod sessions;
@@ -105,6 +106,7 @@ use crate::store::{
 pub struct SqliteStore {
     file: PathBuf,
     db: Arc<Connections>,
+    sweeping: limits::Sweeping,
 }
 
 impl SqliteStore {
@@ -116,7 +118,7 @@ impl SqliteStore {
         let file = std::path::absolute(&path)
             .map_err(|error| Error::option("databaseUrl", format!("{path:?}: {error}")))?;
         let db = Connections::new(file.clone(), options.max_connections, options.call_timeout);
-        Ok(Self { file, db: Arc::new(db) })
+        Ok(Self { file, db: Arc::new(db), sweeping: limits::Sweeping::default() })
     }
 
     /// Runs a call to its end or to the end of its time.

@@ -31,8 +31,9 @@ macro_rules! migrations {
 const MIGRATIONS: &[Migration] = migrations![
     "008_add_instance_tracking",
     "009_add_leases",
+    "010_rate_limits",
     "011_add_auth_state",
-    "012_add_reconnects"
+    "012_add_reconnects",
 ];
 
 pub(super) async fn migrate(db: &Connections) -> Result<Migrated, Failure> {
