@@ -42,6 +42,8 @@ describe.each(KINDS)('a fleet on %s', (kind) => {
     await fleet.online();
   });
 
+  afterEach(() => fleet.endpoint.heal());
+
   const owners = async () => {
     const { rows } = await fleet.database.query(
       'SELECT instance_id, count(*) AS sessions FROM whatsapp_sessions GROUP BY instance_id',
@@ -114,7 +116,8 @@ describe.each(KINDS)('a fleet on %s', (kind) => {
     await Promise.all(
       fleet.instances.map(async (one) => {
         if (((await owners()).get(one.instanceId) ?? 0) === 0) return;
-        const told = { timeoutMs: 20_000, where: (event) => event.reason === reason };
+        const timeoutMs = SCHEDULER.connectTimeoutMs + 20_000;
+        const told = { timeoutMs, where: (event) => event.reason === reason };
         await one.event('session', told);
       }),
     );
@@ -127,7 +130,7 @@ describe.each(KINDS)('a fleet on %s', (kind) => {
     await fleet.endpoint.heal(id);
     await fleet.endpoint.heal();
     const healed = performance.now();
-    await fleet.online(SESSIONS, { timeoutMs: 20_000 });
+    await fleet.online(SESSIONS, { timeoutMs: SCHEDULER.connectTimeoutMs + 20_000 });
     const took = performance.now() - healed;
     // One wait at most, plus a connect that hangs to its end, plus the pace.
     const hanging = reason === 'connectTimeout' ? SCHEDULER.connectTimeoutMs : 0;

@@ -47,10 +47,10 @@ class Engine {
       options,
       skipped: this.#dropped,
       took: (claim) => this.#taken.set(claim.agentId, claim),
-      resumed: (agentIds) => {
+      enter: async (agentIds) => {
         this.stats.resumed += agentIds.length;
-        this.#stayAwake();
         this.tell({ type: 'resuming', agentIds });
+        return this.enter(agentIds);
       },
       idle: () => this.#idleSession(),
       handOver: (agentId) => this.#handOver(agentId),
@@ -73,11 +73,18 @@ class Engine {
     return scheduled;
   }
 
-  /** Enters an agent that is claimed, with what the database remembers of it. */
-  async enter(id) {
-    this.#dropped.delete(id);
-    await settle(this.#native.resume([id]));
-    this.#stayAwake();
+  /** Enters agents that are claimed; returns how long each has to wait, as far as is known. */
+  async enter(ids) {
+    for (const id of ids) this.#dropped.delete(id);
+    try {
+      return await settle(this.#native.resume(ids));
+    } catch {
+      // The database does not say how they fared before; it is asked again when it is their turn.
+      for (const id of ids) this.#native.schedule(id, 0, false);
+      return ids.map(() => 0);
+    } finally {
+      this.#stayAwake();
+    }
   }
 
   connected(id) {
@@ -163,8 +170,8 @@ class Engine {
     await Promise.all([...this.#last.values()].map((attempt) => attempt.closed()));
     await Promise.all([remembered, ...this.#tasks]);
     if (!release) return;
+    await left; // what was being claimed is given back, too
     await Promise.all([...this.#taken].map(([id, claim]) => this.#giveBack(id, claim)));
-    await left.catch(() => {}); // this instance is dead to the others soon
   }
 
   /**

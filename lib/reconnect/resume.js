@@ -79,7 +79,8 @@ class Resuming {
     const took = this.#running;
     const peers = this.stopTaking();
     await this.#looking;
-    if (took) await settle(this.#deps.native.leave());
+    // Where the database cannot be told, this instance is dead to the others soon.
+    if (took) await settle(this.#deps.native.leave()).catch(() => {});
     return peers;
   }
 
@@ -164,8 +165,7 @@ class Resuming {
     for (const claim of claims) this.#deps.took(claim);
     if (taken.length === 0) return 0;
     this.#run?.took(taken);
-    const waits = await settle(this.#deps.native.resume(taken));
-    this.#deps.resumed(taken);
+    const waits = await this.#deps.enter(taken);
     taken.forEach((agentId, index) => {
       if (waits[index] > 0) this.#run?.tried(agentId); // in quarantine, for a while yet
     });
