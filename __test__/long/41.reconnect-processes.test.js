@@ -3,10 +3,10 @@
 // Real Baileys in real processes against the offline endpoint: what has to hold when they die,
 // leave, or are treated badly. Small here; `npm run test:fleet` makes it 200 sessions in four.
 
-const { KINDS, freshDatabase } = require('./support/databases');
-const { Fleet, quantile } = require('./support/fleet');
-const { startPostgres } = require('./support/postgres');
-const { until } = require('./support/reconnect');
+const { KINDS, freshDatabase } = require('../support/databases');
+const { Fleet, quantile } = require('../support/fleet');
+const { startPostgres } = require('../support/postgres');
+const { until } = require('../support/reconnect');
 
 const SESSIONS = Number(process.env.FLEET_SESSIONS ?? 9);
 const PROCESSES = Number(process.env.FLEET_PROCESSES ?? 3);
@@ -170,7 +170,7 @@ describe.each(KINDS)('a fleet on %s', (kind) => {
 
 describe('a database that goes away', () => {
   const databaseOn = async (server) => {
-    const { createGuard } = require('..');
+    const { createGuard } = require('../..');
     const guard = createGuard({ databaseUrl: server.url(), logger: SILENT });
     await guard.migrate();
     await guard.shutdown();
