@@ -197,6 +197,18 @@ describe.each(KINDS)('resuming on %s', (kind) => {
     expect([...connected].sort()).toEqual(['agent-0', 'agent-1', 'agent-3']);
   });
 
+  test('what was claimed is connected even if its past cannot be read at first', async () => {
+    await sessions(3);
+    const rename = (from, to) => database.query(`ALTER TABLE ${from} RENAME TO ${to}`, []);
+    await rename('baileys_guard_reconnect', 'put_aside');
+    const { scheduler, connected, events } = resumerOf();
+    await scheduler.resumeAll();
+    await events.next('retry');
+    expect(connected.size).toBe(0);
+    await rename('put_aside', 'baileys_guard_reconnect');
+    await until(() => connected.size === 3);
+  });
+
   test('balance, when asked for, moves sessions to an instance that came later', async () => {
     await sessions(8);
     const first = resumerOf({ balance: true });

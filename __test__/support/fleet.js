@@ -3,14 +3,18 @@
 // Instances with real sockets over one endpoint and one database; the test's side of
 // `fixtures/fleet.js`.
 
+const { randomBytes } = require('node:crypto');
+
 const { spawnEndpoint } = require('../../examples/whatsapp-endpoint');
 const { startChild } = require('./child');
 const { defer } = require('./cleanup');
-const { temporaryFolder } = require('./databases');
 const { until } = require('./reconnect');
 
 /** Pairing at once in one process: few, since each has 812 pre-keys to make. */
 const PAIRING_AT_ONCE = 3;
+
+/** What credentials are encrypted with. */
+const KEY = randomBytes(32).toString('hex');
 
 class Fleet {
   instances = [];
@@ -25,7 +29,6 @@ class Fleet {
     const fleet = new Fleet();
     fleet.database = database;
     fleet.how = how;
-    fleet.folder = temporaryFolder();
     fleet.endpoint = await spawnEndpoint();
     defer(() => fleet.endpoint.close());
     return fleet;
@@ -35,10 +38,10 @@ class Fleet {
     const child = await startChild('fleet.js', { timeoutMs: 30_000 });
     child.instanceId = await child.call('open', {
       databaseUrl: this.database.url,
-      folder: this.folder,
       endpoint: this.endpoint.url,
       ...this.how,
       ...how,
+      guard: { encryptionKey: KEY, ...this.how.guard, ...how.guard },
       scheduler: { ...this.how.scheduler, ...how.scheduler },
     });
     this.instances.push(child);
@@ -58,24 +61,18 @@ class Fleet {
     await Promise.all(workers.map(work));
   }
 
+  /** Scans until it is connected: on a busy machine a scan may come too late. */
   async pairOne(instance, agentId) {
-    const told = (type) => ({
-      timeoutMs: 60_000,
-      where: (event) => event.agentId === agentId && event.type === type,
-    });
+    const where = ({ agentId: id, type }) =>
+      id === agentId && (type === 'qr' || type === 'connected');
     await instance.call('supervise', agentId);
     for (;;) {
-      const { qr } = await instance.event('session', told('qr'));
-      try {
-        const { jid } = await this.endpoint.scan(qr);
-        this.jids.set(agentId, jid);
-        break;
-      } catch (error) {
-        // Its process was too slow; the session shows another one by itself.
-        if (!/client left|no client/.test(error.message)) throw error;
-      }
+      const { type, qr } = await instance.event('session', { timeoutMs: 60_000, where });
+      if (type === 'connected') return;
+      const scanned = await this.endpoint.scan(qr).catch((error) => error);
+      if (scanned.jid) this.jids.set(agentId, scanned.jid);
+      else if (!/client left|no client/.test(scanned.message)) throw scanned;
     }
-    await instance.event('session', told('connected'));
   }
 
   /** Waits until so many devices are logged in, here all. */
@@ -105,6 +102,14 @@ class Fleet {
       [agentId],
     );
     return { ...rows[0], is_active: Boolean(rows[0]?.is_active) };
+  }
+
+  async hasCredentials(agentId) {
+    const { rows } = await this.database.query(
+      "SELECT id FROM baileys_guard_auth WHERE agent_id = $1 AND kind = 'creds'",
+      [agentId],
+    );
+    return rows.length > 0;
   }
 
   /** How long each session was without a socket since an event, in milliseconds, sorted. */

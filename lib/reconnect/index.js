@@ -8,7 +8,7 @@ const { ReconnectScheduler } = require('./scheduler');
 
 class Reconnecting {
   #host;
-  #schedulers = new Map(); // ReconnectScheduler -> { halt, drain, stats }
+  #schedulers = []; // what each lends in return: drain, halt, stats
   #sessions;
 
   /**
@@ -21,7 +21,7 @@ class Reconnecting {
     this.#host = {
       ...host,
       health: new HealthCheck(),
-      register: (scheduler, inside) => this.#schedulers.set(scheduler, inside),
+      register: (inside) => this.#schedulers.push(inside),
       checkHeartbeat: () => {
         if (warned || host.isBeating()) return;
         warned = true;
@@ -48,14 +48,13 @@ class Reconnecting {
 
   /** Hands sessions over to other instances while there is time, then closes the rest. */
   async end({ timeoutMs, beforeRelease }) {
-    const all = [...this.#schedulers.values()];
-    await Promise.all(all.map(({ drain }) => drain({ timeoutMs, beforeRelease })));
-    await Promise.all(all.map(({ halt }) => halt()));
+    await Promise.all(this.#schedulers.map(({ drain }) => drain({ timeoutMs, beforeRelease })));
+    await Promise.all(this.#schedulers.map(({ halt }) => halt()));
   }
 
   /** What happened to the connections of each scheduler. */
   stats() {
-    return [...this.#schedulers.values()].map(({ stats }) => stats);
+    return this.#schedulers.map(({ stats }) => stats);
   }
 }
 

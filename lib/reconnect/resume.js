@@ -50,13 +50,9 @@ class Resuming {
     return run.finished;
   }
 
-  /** The first connect of an agent is over, or it has to wait. */
-  tried(agentId) {
+  /** Something came of an agent: its first connect is over, and another may be begun. */
+  settled(agentId) {
     if (this.#run?.tried(agentId)) this.#progress();
-  }
-
-  /** Another session may be begun. */
-  roomMade() {
     if (this.#running && this.#leftThere > 0 && this.#room() >= this.#ahead() / 3) this.#look();
   }
 
@@ -83,7 +79,8 @@ class Resuming {
     const took = this.#running;
     const peers = this.stopTaking();
     await this.#looking;
-    if (took) await settle(this.#deps.native.leave());
+    // Where the database cannot be told, this instance is dead to the others soon.
+    if (took) await settle(this.#deps.native.leave()).catch(() => {});
     return peers;
   }
 
@@ -168,10 +165,9 @@ class Resuming {
     for (const claim of claims) this.#deps.took(claim);
     if (taken.length === 0) return 0;
     this.#run?.took(taken);
-    const waits = await settle(this.#deps.native.resume(taken));
-    this.#deps.resumed(taken);
+    const waits = await this.#deps.enter(taken);
     taken.forEach((agentId, index) => {
-      if (waits[index] > 0) this.tried(agentId); // in quarantine, for a while yet
+      if (waits[index] > 0) this.#run?.tried(agentId); // in quarantine, for a while yet
     });
     return taken.length;
   }

@@ -11,9 +11,9 @@ const { SessionRow } = require('./session-row');
 const POLITE_MS = 1000;
 
 /** A way to connect that supervises what it connects. */
-function supervised(control, host, options) {
+function supervised(engine, host, options) {
   return async (agentId, { claim, attempt, signal }, life) => {
-    const session = new Socket(control, host, options, { agentId, claim, attempt, signal });
+    const session = new Socket(engine, host, options, { agentId, claim, attempt, signal });
     life.closesWith(session.closed);
     life.isIdle = () => session.isIdle();
     life.decided = (decision) => session.decided(decision);
@@ -23,7 +23,7 @@ function supervised(control, host, options) {
 
 /** One socket and everything that hangs on it. */
 class Socket {
-  #control;
+  #engine;
   #host;
   #options;
   #agentId;
@@ -43,8 +43,8 @@ class Socket {
   #settled; // resolves open(): the connection is up, over, or waits for a person
   #closed;
 
-  constructor(control, host, options, { agentId, claim, attempt, signal }) {
-    this.#control = control;
+  constructor(engine, host, options, { agentId, claim, attempt, signal }) {
+    this.#engine = engine;
     this.#host = host;
     this.#options = options;
     this.#agentId = agentId;
@@ -132,13 +132,13 @@ class Socket {
   #updated({ connection, lastDisconnect, qr, isNewLogin }) {
     this.#heardMs = performance.now();
     if (qr) {
-      this.#control.progress(this.#agentId);
+      this.#engine.progress(this.#agentId);
       this.#row.write({ status: 'qr_pending', qrCode: qr });
-      this.#control.tell({ type: 'qr', agentId: this.#agentId, qr });
+      this.#engine.tell({ type: 'qr', agentId: this.#agentId, qr });
       this.#settled?.();
     }
     if (isNewLogin) {
-      this.#control.progress(this.#agentId);
+      this.#engine.progress(this.#agentId);
       this.#row.write({ status: 'connecting', qrCode: null });
     }
     if (connection === 'open') this.#opened();
@@ -155,7 +155,7 @@ class Socket {
       lastConnected: new Date(),
       ...(phoneNumber === undefined ? {} : { phoneNumber }),
     });
-    this.#control.connected(this.#agentId);
+    this.#engine.connected(this.#agentId);
     this.#settled?.();
   }
 
@@ -207,7 +207,7 @@ class Socket {
   /** The connection is over: the scheduler decides what comes next. */
   #ended(facts, error) {
     if (this.#over) return;
-    const { reason } = this.#control.ended(this.#agentId, facts, error);
+    const { reason } = this.#engine.ended(this.#agentId, facts, error);
     this.#end(error ?? sessionEnded(this.#agentId, reason)); // unless its signal has done so
   }
 

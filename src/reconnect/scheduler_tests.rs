@@ -149,7 +149,10 @@ async fn nobody_is_called_after_stop() {
     let mut run = Run::new();
     run.scheduler.stop();
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert!(matches!(run.calls.recv().await, None | Some(Call::Turn { .. })));
-    let later = run.calls.try_recv();
-    assert!(later.is_err(), "{later:?} after stop");
+    // At most what was on its way already, and then the end.
+    let mut turns = 0;
+    while run.calls.recv().await.is_some() {
+        turns += 1;
+    }
+    assert!(turns <= 1, "{turns} turns after stop");
 }
