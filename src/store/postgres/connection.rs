@@ -15,7 +15,7 @@ use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Row, SqlSafeStr, SqlStr};
 use tokio::sync::{Mutex, OnceCell};
 
-use super::failure::{Failure, is_gone};
+use super::failure::{Failure, is_gone, is_victim};
 use super::pooler;
 use crate::error::{Error, Result};
 
@@ -105,7 +105,8 @@ impl Connections {
     }
 
     /// Runs one statement that may be carried out twice: on a fresh connection when the first
-    /// one turns out to be dead, as all of a pool are after a restart of the server.
+    /// one turns out to be dead, as all of a pool are after a restart of the server, and again after
+    /// a deadlock with somebody who locks in another order.
     pub(super) async fn run_again(
         &self,
         sql: impl Into<Sql>,
@@ -114,7 +115,7 @@ impl Connections {
         let sql = sql.into();
         self.within(async {
             match self.run_once(sql.clone(), arguments()).await {
-                Err(Failure::Sqlx(error)) if is_gone(&error) => {
+                Err(Failure::Sqlx(error)) if is_gone(&error) || is_victim(&error) => {
                     self.run_once(sql, arguments()).await
                 }
                 answer => answer,
