@@ -102,8 +102,8 @@ class Claim {
       `the claim on agent ${this.agentId} is lost: ${EXPLAIN[reason] ?? reason}`,
       { agentId: this.agentId, reason },
     );
+    this.#controller.abort(error); // first: whatever a listener does, the signal is aborted
     this.#onEnd(this, error);
-    this.#controller.abort(error);
   }
 
   /** A fenced call: its loss is the claim's loss, known here before the event arrives. */

@@ -318,15 +318,14 @@ class Guard extends EventEmitter {
     return classifyDisconnect(error, options);
   }
 
-  shutdown(options) {
-    this.#shutdown ??= this.#end(options);
-    return this.#shutdown;
-  }
-
-  async #end(options) {
+  async shutdown(options) {
     const { timeoutMs = 10_000, beforeRelease } = checkObject(options, 'options');
     checkMs(timeoutMs, 'timeoutMs');
     checkOptionalFunction(beforeRelease, 'beforeRelease');
+    await (this.#shutdown ??= this.#end(timeoutMs, beforeRelease));
+  }
+
+  async #end(timeoutMs, beforeRelease) {
     this.#limits.close();
     const started = performance.now();
     const left = () => Math.max(0, timeoutMs - (performance.now() - started));
@@ -396,7 +395,7 @@ class Guard extends EventEmitter {
     if (error.reason === 'released') return;
     this.#options.logger.warn(`[BAILEYS] ${error.message}`);
     this.#call(this.#heartbeat?.options.onLost, claim, error);
-    this.emit('claimLost', { agentId: claim.agentId, claim, error });
+    this.#tell('claimLost', { agentId: claim.agentId, claim, error });
   }
 
   /** Something the native side tells without being asked. */
@@ -414,12 +413,12 @@ class Guard extends EventEmitter {
         // The first failure is worth a line; the rest of an outage is told by onError.
         if (event.count === 1) logger.warn(`[BAILEYS] heartbeat failed: ${error.message}`);
         this.#call(this.#heartbeat?.options.onError, error);
-        this.emit('heartbeatFailing', { error, consecutive: event.count });
+        this.#tell('heartbeatFailing', { error, consecutive: event.count });
         break;
       }
       case 'beatRecovered':
         logger.info(`[BAILEYS] heartbeat works again after ${event.count} failures`);
-        this.emit('heartbeatRecovered', { failures: event.count });
+        this.#tell('heartbeatRecovered', { failures: event.count });
         break;
       case 'freed': {
         const { agentIds, reason, instanceId } = event;
@@ -432,7 +431,7 @@ class Guard extends EventEmitter {
         const { instanceId, proven } = event;
         const why = proven ? 'its process is gone' : 'it was silent for its time to live';
         logger.info(`[BAILEYS] instance ${instanceId} is dead (${why}); its agents are free`);
-        this.emit('instanceDead', { instanceId, proven });
+        this.#tell('instanceDead', { instanceId, proven });
         break;
       }
       case 'trouble':
@@ -453,9 +452,19 @@ class Guard extends EventEmitter {
     }
   }
 
+  /** Emits an event; a listener that throws is logged and stops nothing. */
+  #tell(event, details) {
+    try {
+      this.emit(event, details);
+    } catch (error) {
+      const { logger } = this.#options;
+      logger.warn(`[BAILEYS] a listener of ${event} failed: ${error?.message ?? error}`);
+    }
+  }
+
   #trouble(what, error) {
     this.#options.logger.warn(`[BAILEYS] ${what}: ${error?.message ?? error}`);
-    this.emit('trouble', { what, error });
+    this.#tell('trouble', { what, error });
   }
 }
 

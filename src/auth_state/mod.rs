@@ -19,7 +19,7 @@ use crate::credentials::value::Accept;
 use crate::credentials::{Content, Context, KeyRing};
 use crate::error::Result;
 use crate::ownership::{Claim, Ownership};
-use crate::store::{AuthChange, AuthKey, AuthRow, Written};
+use crate::store::{AuthChange, AuthKey, AuthRow, Fence, Written};
 
 pub use rotation::{Failed, Remaining, Rotated, Rotation};
 
@@ -73,14 +73,14 @@ impl AuthStates {
         let sealed = sealed?;
         let fence = self.ownership.fence(claim)?;
         let written = self.ownership.store().auth_set(&fence, &sealed).await?;
-        self.accepted(claim, written)
+        self.accepted(claim, &fence, written)
     }
 
     /// Deletes the agent's whole state. A refusal ends the claim.
     pub async fn clear(&self, claim: &Arc<Claim>) -> Result<()> {
         let fence = self.ownership.fence(claim)?;
         let written = self.ownership.store().auth_clear(&fence).await?;
-        self.accepted(claim, written)
+        self.accepted(claim, &fence, written)
     }
 
     /// One page of the agent's values, from after (type, id) on; empty at the end.
@@ -110,9 +110,9 @@ impl AuthStates {
         Rotation::new(self.ownership.store().as_ref(), &self.ring, batch, dry_run)
     }
 
-    fn accepted(&self, claim: &Arc<Claim>, written: Written) -> Result<()> {
+    fn accepted(&self, claim: &Arc<Claim>, fence: &Fence, written: Written) -> Result<()> {
         match written {
-            Written::Refused => Err(self.ownership.refused(claim)),
+            Written::Refused => Err(self.ownership.refused(claim, fence)),
             Written::Done | Written::NoRow => Ok(()),
         }
     }

@@ -202,9 +202,10 @@ impl Ownership {
         self.inner.check(claim)
     }
 
-    /// The database refused a write of this claim: it is lost, and everybody is told.
-    pub fn refused(&self, claim: &Arc<Claim>) -> Error {
-        self.inner.refused(claim)
+    /// The database refused a write under this fence of the claim: it is lost, and everybody is
+    /// told.
+    pub fn refused(&self, claim: &Arc<Claim>, fence: &Fence) -> Error {
+        self.inner.refused(claim, fence)
     }
 
     /// Writes the session row under the fence.
@@ -214,7 +215,7 @@ impl Ownership {
         match self.inner.store.update_session(&fence, update).await? {
             Written::Done => Ok(()),
             Written::NoRow => Err(Error::SessionRowMissing { agent_id: claim.agent_id.clone() }),
-            Written::Refused => Err(self.inner.refused(claim)),
+            Written::Refused => Err(self.inner.refused(claim, &fence)),
         }
     }
 
@@ -240,7 +241,9 @@ impl Ownership {
                     inner.stats.releases.fetch_add(1, Ordering::Relaxed);
                     return Ok(());
                 }
-                Err(Error::DatabaseUnavailable { .. }) if tried + 1 < MAX_TRIES => {
+                Err(Error::DatabaseUnavailable { .. })
+                    if tried + 1 < MAX_TRIES && claim.term().trusted(inner.clock.now()) =>
+                {
                     tokio::time::sleep(pause_after(tried)).await;
                     tried += 1;
                 }
@@ -319,17 +322,24 @@ impl Ownership {
             inner.end(&claim, LossReason::Released);
         }
         inner.stop_tasks();
+        let end = inner.clock.now() + timeout;
+        // A registration under way would stand there for nobody; there is none after this one.
+        let started = tokio::time::timeout(timeout, inner.starting.lock()).await.is_ok();
         let term = lock(&inner.term).take();
         let told = match term {
-            None => true,
+            None => started,
             Some(term) => {
                 term.dead.store(true, Ordering::SeqCst);
-                let told = tokio::time::timeout(timeout, inner.retire(&term)).await.is_ok();
+                let left = end.since(inner.clock.now());
+                let told = tokio::time::timeout(left, inner.retire(&term)).await;
+                let told = matches!(told, Ok(Ok(())));
                 term.withdraw_proof(told);
                 told
             }
         };
-        let _ = tokio::time::timeout(timeout, inner.store.close()).await;
+        // A database that does not answer gets no goodbye.
+        let left = if told { end.since(inner.clock.now()) } else { Duration::ZERO };
+        let _ = tokio::time::timeout(left, inner.store.close()).await;
         told
     }
 }

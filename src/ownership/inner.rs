@@ -105,6 +105,7 @@ impl Inner {
             return Ok(term);
         }
         let _starting = self.starting.lock().await;
+        self.open()?;
         if let Some(term) = self.current_term() {
             return Ok(term);
         }
@@ -187,9 +188,11 @@ impl Inner {
         self.settings.keep_when_store_lost && lock(&self.heartbeat).is_some()
     }
 
-    pub(super) fn refused(&self, claim: &Arc<Claim>) -> Error {
+    pub(super) fn refused(&self, claim: &Arc<Claim>, fence: &Fence) -> Error {
         self.stats.fenced_writes_refused.fetch_add(1, Ordering::Relaxed);
-        if self.keeps() && claim.term().dead.load(Ordering::SeqCst) {
+        // A claim that is kept may have been taken up again since the write was sent.
+        let superseded = claim.term().dead.load(Ordering::SeqCst) || claim.fence() != *fence;
+        if self.keeps() && superseded {
             return Error::DatabaseUnavailable {
                 action: format!("write for agent {}", claim.agent_id),
                 cause: "this instance was held for dead; its claims are being taken up again"

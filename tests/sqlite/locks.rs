@@ -187,3 +187,27 @@ async fn the_feed_sleeps_through_beats() {
     })
     .await;
 }
+
+/// Futures that are dropped at any moment leave neither a lock nor an open transaction behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_given_up_leaves_no_transaction_open() {
+    on_a_file(|site, path| async move {
+        let a = site.member("a").await;
+        let grant = a.claim(1, &agent(1)).await;
+        a.show(&[agent(1)]).await;
+        let (fence, update) = (a.fence(&grant), SessionUpdate::default());
+        for round in 0..200u64 {
+            let moment = Duration::from_micros(round * 25);
+            let write = async {
+                tokio::join!(a.store.beat(a.id()), a.store.update_session(&fence, &update))
+            };
+            let _ = timeout(moment, write).await;
+        }
+        let asked = Instant::now();
+        drop(foreign_writer(&path).await);
+        a.store.update_session(&fence, &update).await.unwrap();
+        assert!(a.store.beat(a.id()).await.unwrap().alive);
+        assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    })
+    .await;
+}

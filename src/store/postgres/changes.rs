@@ -31,9 +31,12 @@ pub(super) async fn open(db: &Connections) -> Result<Box<dyn Changes>, Failure> 
         .max_lifetime(None)
         .idle_timeout(None)
         .connect_lazy_with(db.options());
-    let mut listener = PgListener::connect_with(&own).await?;
-    listener.listen("baileys_guard").await?;
-    Ok(Box::new(Listener(listener)))
+    db.within(async {
+        let mut listener = PgListener::connect_with(&own).await?;
+        listener.listen("baileys_guard").await?;
+        Ok(Box::new(Listener(listener)) as Box<dyn Changes>)
+    })
+    .await
 }
 
 #[async_trait]

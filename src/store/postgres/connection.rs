@@ -15,7 +15,7 @@ use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Row, SqlSafeStr, SqlStr};
 use tokio::sync::{Mutex, OnceCell};
 
-use super::failure::{Failure, is_gone};
+use super::failure::{Failure, is_gone, is_victim};
 use super::pooler;
 use crate::error::{Error, Result};
 
@@ -101,27 +101,34 @@ impl Connections {
         sql: impl Into<Sql>,
         arguments: PgArguments,
     ) -> Result<Vec<PgRow>, Failure> {
-        self.within(async {
-            let mut connection = Borrowed::from(self.pool().await?.acquire().await?);
-            let answer = run_on(connection.get(), self.is_pooled(), sql.into(), arguments).await;
-            connection.give_back(&answer);
-            Ok(answer?)
-        })
-        .await
+        self.within(self.run_once(sql.into(), arguments)).await
     }
 
     /// Runs one statement that may be carried out twice: on a fresh connection when the first
-    /// one turns out to be dead, as all of a pool are after a restart of the server.
+    /// one turns out to be dead, as all of a pool are after a restart of the server, and again after
+    /// a deadlock with somebody who locks in another order.
     pub(super) async fn run_again(
         &self,
         sql: impl Into<Sql>,
         arguments: impl Fn() -> PgArguments,
     ) -> Result<Vec<PgRow>, Failure> {
         let sql = sql.into();
-        match self.run(sql.clone(), arguments()).await {
-            Err(Failure::Sqlx(error)) if is_gone(&error) => self.run(sql, arguments()).await,
-            answer => answer,
-        }
+        self.within(async {
+            match self.run_once(sql.clone(), arguments()).await {
+                Err(Failure::Sqlx(error)) if is_gone(&error) || is_victim(&error) => {
+                    self.run_once(sql, arguments()).await
+                }
+                answer => answer,
+            }
+        })
+        .await
+    }
+
+    async fn run_once(&self, sql: Sql, arguments: PgArguments) -> Result<Vec<PgRow>, Failure> {
+        let mut connection = Borrowed::from(self.pool().await?.acquire().await?);
+        let answer = run_on(connection.get(), self.is_pooled(), sql, arguments).await;
+        connection.give_back(&answer);
+        Ok(answer?)
     }
 
     /// Runs one statement on the heartbeat's connection, which is made anew when it is dead. The
@@ -166,9 +173,11 @@ impl Connections {
 
     /// A connection of its own for the long work of migrations.
     pub(super) async fn connect(&self) -> Result<PgConnection, Failure> {
-        self.open()?;
-        self.find_out().await?;
-        Ok(PgConnection::connect_with(&self.options()).await?)
+        self.within(async {
+            self.find_out().await?;
+            Ok(PgConnection::connect_with(&self.options()).await?)
+        })
+        .await
     }
 
     /// A connection met two backends: from now on nothing may rely on keeping one.
@@ -233,7 +242,9 @@ impl Connections {
         Ok(())
     }
 
-    async fn within<T>(
+    /// Bounds what a server that answers nothing would keep waiting for ever, and with it all who
+    /// wait for the same discovery.
+    pub(super) async fn within<T>(
         &self,
         call: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {

@@ -45,13 +45,14 @@ pub(super) fn is_gone(error: &sqlx::Error) -> bool {
         | sqlx::Error::PoolClosed
         | sqlx::Error::WorkerCrashed => true,
         // 08 connection, 57P operator intervention (shutdown, crash), 53 no resources; 25P03 and
-        // 57014 are a server or a pooler that ends what takes too long.
+        // 57014 are a server or a pooler that ends what takes too long; 25006 is a server that has
+        // become a standby, whose successor a new connection may find.
         _ => told(error).is_some_and(|error| {
             let code = error.code();
             code.starts_with("08")
                 || code.starts_with("57P")
                 || code.starts_with("53")
-                || matches!(code, "25P03" | "57014")
+                || matches!(code, "25P03" | "57014" | "25006")
         }),
     }
 }
@@ -85,6 +86,17 @@ pub(super) fn refusal(error: &sqlx::Error) -> Option<Refusal> {
 /// A unique constraint was violated: somebody else was quicker.
 pub(super) fn is_duplicate(error: &sqlx::Error) -> bool {
     told(error).is_some_and(|error| error.code() == "23505")
+}
+
+/// The statement was undone as a whole, for the sake of another one: a deadlock, or a
+/// serialisation that failed.
+pub(super) fn is_victim(error: &sqlx::Error) -> bool {
+    told(error).is_some_and(|error| matches!(error.code(), "40P01" | "40001"))
+}
+
+/// The statement does not fit the tables as they are now.
+pub(super) fn is_misfit(error: &sqlx::Error) -> bool {
+    told(error).is_some_and(|error| error.code().starts_with("42") || error.code() == "0A000")
 }
 
 /// A table or a column is not there.

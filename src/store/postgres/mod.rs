@@ -52,7 +52,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use async_trait::async_trait;
 
 use self::connection::Connections;
-use self::failure::{Failure, is_missing};
+use self::failure::{Failure, is_misfit};
 use self::host::HostTable;
 use crate::error::{Error, Result};
 use crate::store::{
@@ -77,7 +77,7 @@ impl PostgresStore {
         Ok(Self { db: Arc::new(db), sweeping: Arc::default(), host: RwLock::default() })
     }
 
-    /// What the host's table is like; looked up once, and again when a column was not there.
+    /// What the host's table is like; looked up once, and again when a statement did not fit it.
     async fn host_table(&self) -> Result<Arc<HostTable>, Failure> {
         let known = self.host.read().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(table) = known {
@@ -95,7 +95,7 @@ impl PostgresStore {
 
     fn done<T>(&self, action: &str, answer: Result<T, Failure>) -> Result<T> {
         if let Err(Failure::Sqlx(error)) = &answer
-            && is_missing(error)
+            && is_misfit(error)
         {
             self.forget_host_table();
         }

@@ -2,13 +2,11 @@
 //!
 //! SQLite has one writer at a time, over all processes. A write is therefore always one
 //! `BEGIN IMMEDIATE` transaction: a deferred one that turns from reading to writing fails with
-//! `SQLITE_BUSY_SNAPSHOT`, however long it would wait. Processes wait for each other in SQLite's
-//! busy handler, which sleeps and looks again; inside a process writers queue, so that they do
-//! not sleep beside a lock that is free. The heartbeat overtakes the queue.
+//! `SQLITE_BUSY_SNAPSHOT`, however long it would wait. Inside a process writers queue, and the
+//! heartbeat overtakes the queue. Processes take turns (see `turn`).
 
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex as SyncMutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -19,15 +17,18 @@ use tokio::sync::{Mutex, MutexGuard, OnceCell};
 use tokio::time::{Instant, sleep};
 
 use super::failure::{Failure, is_busy};
+use super::turn::{LOOK, Pace, Turn};
 
-/// How long SQLite waits for another process's write lock.
+/// How long a writer waits for another process's lock, and SQLite itself for whatever else.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause between two tries to switch a new file to WAL, which the busy handler does not cover.
 const WAL_RETRY: Duration = Duration::from_millis(20);
 
 /// What the first call finds.
 struct Opened {
-    pool: SqlitePool,
+    readers: SqlitePool,
+    writer: SqlitePool,
+    heartbeat: SqlitePool,
     identity: Option<Identity>,
 }
 
@@ -44,8 +45,7 @@ pub(super) struct Connections {
     /// Writers of this process stand here …
     queue: Mutex<()>,
     /// … and one of them, or the heartbeat, is at it.
-    turn: Mutex<()>,
-    heartbeat: SyncMutex<Option<Box<SqliteConnection>>>,
+    turn: Mutex<Pace>,
     closed: AtomicBool,
 }
 
@@ -58,8 +58,7 @@ impl Connections {
             call_timeout,
             opened: OnceCell::new(),
             queue: Mutex::new(()),
-            turn: Mutex::new(()),
-            heartbeat: SyncMutex::new(None),
+            turn: Mutex::new(Pace::default()),
             closed: AtomicBool::new(false),
         }
     }
@@ -71,44 +70,29 @@ impl Connections {
 
     /// Fails where a new call would: the store is closed, or its file is another one.
     pub(super) async fn check(&self) -> Result<(), Failure> {
-        self.pool().await.map(drop)
+        self.opened().await.map(drop)
     }
 
     /// A connection of the pool, for reading.
     pub(super) async fn reader(&self) -> Result<PoolConnection<Sqlite>, Failure> {
-        Ok(self.pool().await?.acquire().await?)
+        Ok(self.opened().await?.readers.acquire().await?)
     }
 
-    /// A connection of the pool, for writing after all who came before.
-    pub(super) async fn writer(&self) -> Result<Writer<'_, PoolConnection<Sqlite>>, Failure> {
+    /// For writing after all who came before.
+    pub(super) async fn writer(&self) -> Result<Writer<'_>, Failure> {
+        let pool = &self.opened().await?.writer;
         let queue = self.queue.lock().await;
-        let connection = self.reader().await?;
-        Ok(Writer { connection, turn: &self.turn, _queue: Some(queue) })
+        Ok(Writer { db: self, pool, _queue: Some(queue) })
     }
 
-    /// The heartbeat's connection, or a new one while another call has it. Does not queue.
-    ///
-    /// A future that is dropped while it holds the connection drops the connection with it: what
-    /// that was waiting for stays its own affair, and the next beat starts afresh.
-    pub(super) async fn heartbeat(&self) -> Result<Writer<'_, Box<SqliteConnection>>, Failure> {
-        self.check().await?;
-        let parked = self.parked().take();
-        let connection = match parked {
-            Some(connection) => connection,
-            None => Box::new(self.connect().await?),
-        };
-        Ok(Writer { connection, turn: &self.turn, _queue: None })
+    /// For the heartbeat, which does not queue.
+    pub(super) async fn heartbeat(&self) -> Result<Writer<'_>, Failure> {
+        Ok(Writer { db: self, pool: &self.opened().await?.heartbeat, _queue: None })
     }
 
-    /// Keeps the heartbeat's connection, on which all went well, for the next beat.
-    pub(super) fn park(&self, heartbeat: Writer<'_, Box<SqliteConnection>>) {
-        if !self.is_closed() {
-            *self.parked() = Some(heartbeat.connection);
-        }
-    }
-
-    fn parked(&self) -> std::sync::MutexGuard<'_, Option<Box<SqliteConnection>>> {
-        self.heartbeat.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    /// For the heartbeat to read, past an application that keeps all readers busy.
+    pub(super) async fn heartbeat_reader(&self) -> Result<PoolConnection<Sqlite>, Failure> {
+        Ok(self.opened().await?.heartbeat.acquire().await?)
     }
 
     /// A connection of one's own.
@@ -125,17 +109,13 @@ impl Connections {
     /// Closes all; whoever waits for a connection is told at once.
     pub(super) async fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        let parked = self.parked().take();
-        if let Some(heartbeat) = parked {
-            let _ = heartbeat.close().await;
-        }
-        if let Some(opened) = self.opened.get() {
-            // A call in flight keeps its connection until its own time is up.
-            let _ = tokio::time::timeout(self.call_timeout, opened.pool.close()).await;
-        }
+        let Some(Opened { readers, writer, heartbeat, .. }) = self.opened.get() else { return };
+        // A call in flight keeps its connection until its own time is up.
+        let close = async { tokio::join!(readers.close(), writer.close(), heartbeat.close()) };
+        let _ = tokio::time::timeout(self.call_timeout, close).await;
     }
 
-    async fn pool(&self) -> Result<&SqlitePool, Failure> {
+    async fn opened(&self) -> Result<&Opened, Failure> {
         let opened = self.opened.get_or_try_init(|| self.open()).await?;
         if self.is_closed() {
             return Err(sqlx::Error::PoolClosed.into());
@@ -145,7 +125,7 @@ impl Connections {
         if opened.identity != identity(&self.path) {
             return Err(Failure::Replaced);
         }
-        Ok(&opened.pool)
+        Ok(opened)
     }
 
     async fn open(&self) -> Result<Opened, Failure> {
@@ -154,11 +134,21 @@ impl Connections {
         }
         create(&self.path).map_err(Failure::Create)?;
         let identity = identity(&self.path);
-        // A call that gave up shall not leave its connection waiting for long.
-        let options = self.options().busy_timeout(BUSY_TIMEOUT.min(self.call_timeout));
-        use_wal(&options, self.call_timeout).await?;
-        let pool = SqlitePoolOptions::new()
-            .max_connections(self.max_connections)
+        use_wal(&self.options(), self.call_timeout).await?;
+        // One that gives up its connection in the middle of a statement does not stop the next.
+        let heartbeat = self.pool(2, true);
+        Ok(Opened {
+            readers: self.pool(self.max_connections, false),
+            writer: self.pool(1, true),
+            heartbeat,
+            identity,
+        })
+    }
+
+    /// With `impatient`, its connections do not wait for a lock: `Writer::begin` does.
+    fn pool(&self, connections: u32, impatient: bool) -> SqlitePool {
+        SqlitePoolOptions::new()
+            .max_connections(connections)
             .acquire_timeout(self.call_timeout)
             .idle_timeout(None)
             .max_lifetime(None)
@@ -170,8 +160,21 @@ impl Connections {
                 let fit = !connection.is_in_transaction();
                 Box::pin(async move { Ok(fit) })
             })
-            .connect_lazy_with(options);
-        Ok(Opened { pool, identity })
+            // Only now: to open a file that somebody is recovering is worth a wait.
+            .after_connect(move |connection, _| {
+                Box::pin(async move {
+                    if impatient {
+                        sqlx::query("PRAGMA busy_timeout = 0").execute(connection).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .connect_lazy_with(self.options())
+    }
+
+    /// A call that gave up shall not leave its connection waiting for long.
+    fn patience(&self) -> Duration {
+        BUSY_TIMEOUT.min(self.call_timeout)
     }
 
     fn options(&self) -> SqliteConnectOptions {
@@ -179,7 +182,7 @@ impl Connections {
             .filename(&self.path)
             // Whoever deletes the file under a running instance gets an error, not an empty one.
             .create_if_missing(false)
-            .busy_timeout(BUSY_TIMEOUT)
+            .busy_timeout(self.patience())
             .foreign_keys(true)
             // A power cut may lose neither a claim nor the Signal keys of a session.
             .synchronous(SqliteSynchronous::Full)
@@ -236,41 +239,34 @@ async fn use_wal(options: &SqliteConnectOptions, patience: Duration) -> Result<(
     Err(Failure::NoWal(mode))
 }
 
-/// Somebody who may write, with a connection.
-pub(super) struct Writer<'a, C> {
-    connection: C,
-    turn: &'a Mutex<()>,
+/// Somebody who may write.
+pub(super) struct Writer<'a> {
+    db: &'a Connections,
+    pool: &'a SqlitePool,
     _queue: Option<MutexGuard<'a, ()>>,
 }
 
-impl<C: DerefMut<Target = SqliteConnection>> Writer<'_, C> {
-    /// Begins the transaction. The turn comes after the connection: a pool that is exhausted
-    /// keeps a writer waiting, and never the heartbeat behind it.
+impl Writer<'_> {
+    /// Begins the transaction. A future that is dropped here leaves no transaction open: the
+    /// driver rolls back what was begun for nobody.
     pub(super) async fn begin(&mut self) -> Result<Writing<'_>, Failure> {
-        let turn = self.turn.lock().await;
-        let tx = self.connection.begin_with("BEGIN IMMEDIATE").await?;
-        Ok(Writing { tx, _turn: turn })
-    }
-}
-
-impl<C: DerefMut<Target = SqliteConnection>> Deref for Writer<'_, C> {
-    type Target = SqliteConnection;
-    fn deref(&self) -> &SqliteConnection {
-        &self.connection
-    }
-}
-
-impl<C: DerefMut<Target = SqliteConnection>> DerefMut for Writer<'_, C> {
-    fn deref_mut(&mut self) -> &mut SqliteConnection {
-        &mut self.connection
+        let turn = Turn::take(&self.db.turn).await;
+        let deadline = Instant::now() + self.db.patience();
+        loop {
+            match self.pool.begin_with("BEGIN IMMEDIATE").await {
+                Ok(tx) => return Ok(Writing { tx, _turn: turn }),
+                Err(error) if is_busy(&error) && Instant::now() < deadline => sleep(LOOK).await,
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }
 
 /// A write transaction. Dropped without a commit, it is rolled back.
 pub(super) struct Writing<'a> {
     // Fields drop in this order: the next writer's turn comes after the rollback was sent.
-    tx: Transaction<'a, Sqlite>,
-    _turn: MutexGuard<'a, ()>,
+    tx: Transaction<'static, Sqlite>,
+    _turn: Turn<'a>,
 }
 
 impl Writing<'_> {

@@ -66,15 +66,11 @@ pub(super) async fn beat(db: &Connections, incarnation: &str) -> Result<Beat, Fa
     let (held, token_sum) = if alive { totals(&mut tx, incarnation).await? } else { (0, 0) };
     let peers = live_peers(&mut tx, incarnation).await?;
     tx.commit().await?;
-    db.park(heartbeat);
     Ok(Beat { alive, held, token_sum, peers })
 }
 
 pub(super) async fn peers(db: &Connections, incarnation: &str) -> Result<Vec<Peer>, Failure> {
-    let mut heartbeat = db.heartbeat().await?;
-    let peers = live_peers(&mut heartbeat, incarnation).await?;
-    db.park(heartbeat);
-    Ok(peers)
+    live_peers(&mut *db.heartbeat_reader().await?, incarnation).await
 }
 
 pub(super) async fn bury(
@@ -83,8 +79,8 @@ pub(super) async fn bury(
     beat: i64,
     how: Death,
 ) -> Result<bool, Failure> {
-    let mut writer = db.writer().await?;
-    let mut tx = writer.begin().await?;
+    let mut heartbeat = db.heartbeat().await?;
+    let mut tx = heartbeat.begin().await?;
     let bury = sqlx::query(concat!(
         "UPDATE baileys_guard_instance SET dead_at = ",
         iso_now!(),

@@ -84,6 +84,7 @@ mod limits;
 mod reconnects;
 mod schema;
 mod sessions;
+mod turn;
 
 use std::future::Future;
 use std::path::PathBuf;

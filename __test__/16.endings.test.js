@@ -1,0 +1,100 @@
+'use strict';
+
+// Ends that are asked for wrongly, too late, or while somebody throws.
+
+const { SILENT, freshDatabase, guardsOn, lossOf, recordingLogger } = require('./support/databases');
+const { createDatabase } = require('./support/postgres');
+const { startProxy } = require('./support/proxy');
+const { createGuard } = require('..');
+
+const until = async (check, timeoutMs = 10_000) => {
+  for (const end = Date.now() + timeoutMs; !check();) {
+    if (Date.now() > end) throw new Error(`not within ${timeoutMs} ms: ${check}`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+};
+
+test('a shutdown with options it does not understand has not happened', async () => {
+  const database = await freshDatabase('sqlite');
+  const guard = createGuard({ databaseUrl: database.url, logger: SILENT });
+  const claim = await guard.claimInstance('goes-on');
+  await expect(guard.shutdown({ timeoutMs: -1 })).rejects.toMatchObject({
+    code: 'ERR_INVALID_ARGUMENT',
+  });
+  await claim.update({ status: 'connected' });
+  await guard.shutdown();
+  expect(claim.held).toBe(false);
+});
+
+test('a listener that throws stops neither the abort nor the guard', async () => {
+  const database = await freshDatabase('sqlite');
+  const logger = recordingLogger();
+  const guard = guardsOn(database, { leaseTtlMs: 300, logger })();
+  guard.on('claimLost', () => {
+    throw new Error('of the user');
+  });
+  const claim = await guard.claimInstance('lost');
+  expect(await lossOf(claim)).toMatchObject({ reason: 'expired' });
+  expect(logger.lines).toContainEqual({
+    level: 'warn',
+    text: '[BAILEYS] a listener of claimLost failed: of the user',
+  });
+});
+
+test('timeoutMs bounds all of a shutdown, sockets that do not close and a silent database', async () => {
+  const database = await createDatabase({ template: 'migrated' });
+  const proxy = await startProxy(database.url);
+  const guard = createGuard({ databaseUrl: proxy.url, logger: SILENT });
+  await guard.claimInstance('stuck');
+  proxy.blackhole(true);
+  const start = performance.now();
+  await guard.shutdown({ timeoutMs: 1500, beforeRelease: () => new Promise(() => {}) });
+  expect(performance.now() - start).toBeLessThan(3000);
+  await proxy.close();
+});
+
+test('a first claim that a shutdown overtakes leaves no live instance behind', async () => {
+  const database = await createDatabase({ template: 'migrated' });
+  const proxy = await startProxy(database.url);
+  const guard = createGuard({ databaseUrl: proxy.url, logger: SILENT });
+  await guard.listSessions(); // connected
+  proxy.delay(100);
+  let registering = false;
+  proxy.onClientBytes((bytes) => {
+    registering ||= bytes.includes(guard.instanceId);
+  });
+  const claim = guard.claimInstance('too-late').catch((error) => error);
+  await until(() => registering);
+  await guard.shutdown();
+  expect(await claim).toMatchObject({ code: 'ERR_SHUT_DOWN' });
+  const { rows } = await database.query(
+    'SELECT instance_id FROM baileys_guard_instance WHERE dead_at IS NULL',
+  );
+  expect(rows).toEqual([]);
+  await proxy.close();
+});
+
+test("with onStoreLost: 'keep' a refusal of the old term does not end the new one", async () => {
+  const database = await createDatabase({ template: 'migrated' });
+  const proxy = await startProxy(database.url);
+  const guard = guardsOn({ url: proxy.url }, { leaseTtlMs: 5000, onStoreLost: 'keep' })();
+  guard.startHeartbeat();
+  const claim = await guard.claimInstance('kept');
+  const before = claim.fencingToken;
+  let writing;
+  proxy.onClientBytes((bytes, connection) => {
+    if (!bytes.includes('of the old term')) return;
+    writing = connection;
+    connection.hold('server'); // its answer arrives late
+  });
+  await database.query(
+    `WITH dead AS (UPDATE baileys_guard_instance SET dead_at = now(), death = 'silent')
+     UPDATE baileys_guard_lease SET held = false`,
+  );
+  const late = claim.update({ qrCode: 'of the old term' }).catch((error) => error);
+  await until(() => writing && claim.fencingToken > before);
+  writing.release('server');
+  expect(await late).toMatchObject({ code: 'ERR_DATABASE_UNAVAILABLE' });
+  expect(claim.held).toBe(true);
+  await claim.update({ status: 'connected' });
+});
