@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use napi::Env;
 use napi::bindgen_prelude::{Buffer, Function, Int32Array, Uint8Array};
 use napi::threadsafe_function::ThreadsafeFunctionCallMode;
 use napi_derive::napi;
@@ -10,7 +11,7 @@ use zeroize::Zeroizing;
 use super::claim::NativeClaim;
 use super::credentials::Ring;
 use super::guard::NativeGuard;
-use super::outcome::Outcome;
+use super::outcome::{Outcome, Pending, pending};
 use crate::auth_state::{AuthStates, Change, Item, Rotated};
 use crate::credentials::Content;
 use crate::credentials::value::Accept;
@@ -96,6 +97,7 @@ pub struct NativeAuthStates {
 
 /// The auth state of one claim.
 #[napi]
+#[derive(Clone)]
 pub struct NativeAuthState {
     states: Arc<AuthStates>,
     claim: Arc<Claim>,
@@ -150,34 +152,54 @@ impl NativeAuthStates {
 #[napi]
 impl NativeAuthState {
     /// The values of one type that exist among these ids.
-    #[napi(ts_return_type = "Promise<AuthItem[] | Error>")]
-    pub async fn get(&self, kind: String, ids: Vec<String>) -> Outcome<Vec<AuthItem>> {
-        items(self.states.get(&self.claim, &kind, &ids).await)
+    #[napi(catch_unwind, ts_return_type = "Promise<AuthItem[] | Error>")]
+    pub fn get<'env>(
+        &self,
+        env: &'env Env,
+        kind: String,
+        ids: Vec<String>,
+    ) -> Pending<'env, Vec<AuthItem>> {
+        let this = self.clone();
+        pending(env, async move { items(this.states.get(&this.claim, &kind, &ids).await) })
     }
 
     /// Stores all changes or none.
-    #[napi(ts_return_type = "Promise<void | Error>")]
-    pub async fn set(&self, changes: AuthChanges) -> Outcome<()> {
-        let stored = async { self.states.set(&self.claim, unpack(changes)?).await };
-        stored.await.into()
+    #[napi(catch_unwind, ts_return_type = "Promise<void | Error>")]
+    pub fn set<'env>(&self, env: &'env Env, changes: AuthChanges) -> Pending<'env, ()> {
+        let this = self.clone();
+        pending(env, async move {
+            let stored = async { this.states.set(&this.claim, unpack(changes)?).await };
+            stored.await.into()
+        })
     }
 
     /// Deletes the whole state.
-    #[napi(ts_return_type = "Promise<void | Error>")]
-    pub async fn clear(&self) -> Outcome<()> {
-        self.states.clear(&self.claim).await.into()
+    #[napi(catch_unwind, ts_return_type = "Promise<void | Error>")]
+    pub fn clear<'env>(&self, env: &'env Env) -> Pending<'env, ()> {
+        let this = self.clone();
+        pending(env, async move { this.states.clear(&this.claim).await.into() })
     }
 
     /// One page of all values, from after (type, id) on; empty at the end.
-    #[napi(ts_return_type = "Promise<AuthItem[] | Error>")]
-    pub async fn list(&self, after_kind: String, after_id: String) -> Outcome<Vec<AuthItem>> {
-        items(self.states.list(&self.claim, &after_kind, &after_id).await)
+    #[napi(catch_unwind, ts_return_type = "Promise<AuthItem[] | Error>")]
+    pub fn list<'env>(
+        &self,
+        env: &'env Env,
+        after_kind: String,
+        after_id: String,
+    ) -> Pending<'env, Vec<AuthItem>> {
+        let this = self.clone();
+        pending(
+            env,
+            async move { items(this.states.list(&this.claim, &after_kind, &after_id).await) },
+        )
     }
 
     /// The host's `session_data` as JSON text.
-    #[napi(ts_return_type = "Promise<string | undefined | Error>")]
-    pub async fn session_data(&self) -> Outcome<Option<String>> {
-        self.states.session_data(&self.claim).await.into()
+    #[napi(catch_unwind, ts_return_type = "Promise<string | undefined | Error>")]
+    pub fn session_data<'env>(&self, env: &'env Env) -> Pending<'env, Option<String>> {
+        let this = self.clone();
+        pending(env, async move { this.states.session_data(&this.claim).await.into() })
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use napi::Env;
 use napi::bindgen_prelude::{BigInt, Either, Null};
 use napi_derive::napi;
 
-use super::outcome::Outcome;
+use super::outcome::{Pending, pending};
 use crate::ownership::{Claim, Ownership};
 use crate::store::SessionUpdate;
 
@@ -26,6 +27,7 @@ pub struct SessionFields {
 
 /// One agent held under one fencing token.
 #[napi]
+#[derive(Clone)]
 pub struct NativeClaim {
     pub(super) claim: Arc<Claim>,
     pub(super) ownership: Arc<Ownership>,
@@ -71,22 +73,26 @@ impl NativeClaim {
     }
 
     /// Writes the session row under the fence.
-    #[napi(ts_return_type = "Promise<void | Error>")]
-    pub async fn update(&self, fields: SessionFields) -> Outcome<()> {
-        let update = SessionUpdate {
-            status: fields.status,
-            phone_number: fields.phone_number.map(nullable),
-            qr_code: fields.qr_code.map(nullable),
-            is_active: fields.is_active,
-            last_connected_ms: fields.last_connected.map(|at| nullable(at).map(|ms| ms as i64)),
-        };
-        self.ownership.update(&self.claim, &update).await.into()
+    #[napi(catch_unwind, ts_return_type = "Promise<void | Error>")]
+    pub fn update<'env>(&self, env: &'env Env, fields: SessionFields) -> Pending<'env, ()> {
+        let this = self.clone();
+        pending(env, async move {
+            let update = SessionUpdate {
+                status: fields.status,
+                phone_number: fields.phone_number.map(nullable),
+                qr_code: fields.qr_code.map(nullable),
+                is_active: fields.is_active,
+                last_connected_ms: fields.last_connected.map(|at| nullable(at).map(|ms| ms as i64)),
+            };
+            this.ownership.update(&this.claim, &update).await.into()
+        })
     }
 
     /// Gives the agent back.
-    #[napi(ts_return_type = "Promise<void | Error>")]
-    pub async fn release(&self, deactivate: bool) -> Outcome<()> {
-        self.ownership.release(&self.claim, deactivate).await.into()
+    #[napi(catch_unwind, ts_return_type = "Promise<void | Error>")]
+    pub fn release<'env>(&self, env: &'env Env, deactivate: bool) -> Pending<'env, ()> {
+        let this = self.clone();
+        pending(env, async move { this.ownership.release(&this.claim, deactivate).await.into() })
     }
 }
 

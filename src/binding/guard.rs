@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use napi::Env;
 use napi::bindgen_prelude::{BigInt, Function, spawn, within_runtime_if_available};
 use napi_derive::napi;
 use tokio::sync::mpsc;
 
 use super::claim::NativeClaim;
 use super::event::{NativeEvent, forward};
-use super::outcome::{Outcome, OwnerObject};
+use super::outcome::{Outcome, OwnerObject, Pending, pending};
 use crate::clock::BootClock;
 use crate::error::Result;
 use crate::ownership::neighbours::Place;
@@ -118,6 +119,7 @@ pub struct OwnershipStats {
 
 /// One guard.
 #[napi]
+#[derive(Clone)]
 pub struct NativeGuard {
     pub(super) ownership: Arc<Ownership>,
 }
@@ -173,64 +175,76 @@ impl NativeGuard {
     }
 
     /// Applies what the database lacks.
-    #[napi(ts_return_type = "Promise<MigratedObject | Error>")]
-    pub async fn migrate(&self) -> Outcome<MigratedObject> {
-        let migrated = self.ownership.store().migrate().await;
-        migrated
-            .map(|migrated| MigratedObject {
-                applied: migrated.applied,
-                duplicates: migrated
-                    .duplicates
-                    .into_iter()
-                    .map(|(agent_id, rows)| DuplicateObject { agent_id, rows })
-                    .collect(),
-            })
-            .into()
+    #[napi(catch_unwind, ts_return_type = "Promise<MigratedObject | Error>")]
+    pub fn migrate<'env>(&self, env: &'env Env) -> Pending<'env, MigratedObject> {
+        let this = self.clone();
+        pending(env, async move {
+            let migrated = this.ownership.store().migrate().await;
+            migrated
+                .map(|migrated| MigratedObject {
+                    applied: migrated.applied,
+                    duplicates: migrated
+                        .duplicates
+                        .into_iter()
+                        .map(|(agent_id, rows)| DuplicateObject { agent_id, rows })
+                        .collect(),
+                })
+                .into()
+        })
     }
 
     /// Undoes what `migrate` added.
-    #[napi(ts_return_type = "Promise<string[] | Error>")]
-    pub async fn rollback(&self) -> Outcome<Vec<String>> {
-        self.ownership.store().rollback().await.into()
+    #[napi(catch_unwind, ts_return_type = "Promise<string[] | Error>")]
+    pub fn rollback<'env>(&self, env: &'env Env) -> Pending<'env, Vec<String>> {
+        let this = self.clone();
+        pending(env, async move { this.ownership.store().rollback().await.into() })
     }
 
     /// Claims one agent, waiting up to `waitMs` for a live owner to go.
-    #[napi(ts_return_type = "Promise<NativeClaim | Error>")]
-    pub async fn claim(
+    #[napi(catch_unwind, ts_return_type = "Promise<NativeClaim | Error>")]
+    pub fn claim<'env>(
         &self,
+        env: &'env Env,
         agent_id: String,
         user_id: Option<String>,
         wait_ms: f64,
-    ) -> Outcome<NativeClaim> {
-        let claim = self.ownership.claim(&agent_id, user_id.as_deref(), millis(wait_ms)).await;
-        claim.map(|claim| NativeClaim::new(claim, self.ownership.clone())).into()
+    ) -> Pending<'env, NativeClaim> {
+        let this = self.clone();
+        pending(env, async move {
+            let claim = this.ownership.claim(&agent_id, user_id.as_deref(), millis(wait_ms)).await;
+            claim.map(|claim| NativeClaim::new(claim, this.ownership.clone())).into()
+        })
     }
 
     /// Claims many agents in one statement.
-    #[napi(ts_return_type = "Promise<ClaimManyAnswer | Error>")]
-    pub async fn claim_many(
+    #[napi(catch_unwind, ts_return_type = "Promise<ClaimManyAnswer | Error>")]
+    pub fn claim_many<'env>(
         &self,
+        env: &'env Env,
         agent_ids: Vec<String>,
         user_id: Option<String>,
-    ) -> Outcome<ClaimManyAnswer> {
-        let answer = self.ownership.claim_many(&agent_ids, user_id.as_deref()).await;
-        answer
-            .map(|answer| ClaimManyAnswer {
-                claims: answer
-                    .claims
-                    .into_iter()
-                    .map(|claim| NativeClaim::new(claim, self.ownership.clone()))
-                    .collect(),
-                in_use: answer
-                    .in_use
-                    .into_iter()
-                    .map(|in_use| InUseObject {
-                        agent_id: in_use.agent_id,
-                        owner: (&in_use.owner).into(),
-                    })
-                    .collect(),
-            })
-            .into()
+    ) -> Pending<'env, ClaimManyAnswer> {
+        let this = self.clone();
+        pending(env, async move {
+            let answer = this.ownership.claim_many(&agent_ids, user_id.as_deref()).await;
+            answer
+                .map(|answer| ClaimManyAnswer {
+                    claims: answer
+                        .claims
+                        .into_iter()
+                        .map(|claim| NativeClaim::new(claim, this.ownership.clone()))
+                        .collect(),
+                    in_use: answer
+                        .in_use
+                        .into_iter()
+                        .map(|in_use| InUseObject {
+                            agent_id: in_use.agent_id,
+                            owner: (&in_use.owner).into(),
+                        })
+                        .collect(),
+                })
+                .into()
+        })
     }
 
     /// Starts renewing.
@@ -283,50 +297,63 @@ impl NativeGuard {
     }
 
     /// The live owner of an agent.
-    #[napi(ts_return_type = "Promise<OwnerObject | undefined | Error>")]
-    pub async fn owner(&self, agent_id: String) -> Outcome<Option<OwnerObject>> {
-        let owner = self.ownership.owner(&agent_id).await;
-        owner.map(|owner| owner.as_ref().map(OwnerObject::from)).into()
+    #[napi(catch_unwind, ts_return_type = "Promise<OwnerObject | undefined | Error>")]
+    pub fn owner<'env>(
+        &self,
+        env: &'env Env,
+        agent_id: String,
+    ) -> Pending<'env, Option<OwnerObject>> {
+        let this = self.clone();
+        pending(env, async move {
+            let owner = this.ownership.owner(&agent_id).await;
+            owner.map(|owner| owner.as_ref().map(OwnerObject::from)).into()
+        })
     }
 
     /// The session rows with their owners.
-    #[napi(ts_return_type = "Promise<SessionObject[] | Error>")]
-    pub async fn sessions(
+    #[napi(catch_unwind, ts_return_type = "Promise<SessionObject[] | Error>")]
+    pub fn sessions<'env>(
         &self,
+        env: &'env Env,
         active: Option<bool>,
         mine: Option<bool>,
-    ) -> Outcome<Vec<SessionObject>> {
-        let sessions = self.ownership.sessions(SessionFilter { active, mine }).await;
-        sessions
-            .map(|sessions| {
-                sessions
-                    .into_iter()
-                    .map(|session| SessionObject {
-                        agent_id: session.agent_id,
-                        user_id: session.user_id,
-                        phone_number: session.phone_number,
-                        status: session.status,
-                        is_active: session.is_active,
-                        last_connected: session.last_connected_ms.map(|ms| ms as f64),
-                        updated_at: session.updated_at_ms.map(|ms| ms as f64),
-                        owner: session.owner.as_ref().map(OwnerObject::from),
-                        mine: session.mine,
-                    })
-                    .collect()
-            })
-            .into()
+    ) -> Pending<'env, Vec<SessionObject>> {
+        let this = self.clone();
+        pending(env, async move {
+            let sessions = this.ownership.sessions(SessionFilter { active, mine }).await;
+            sessions
+                .map(|sessions| {
+                    sessions
+                        .into_iter()
+                        .map(|session| SessionObject {
+                            agent_id: session.agent_id,
+                            user_id: session.user_id,
+                            phone_number: session.phone_number,
+                            status: session.status,
+                            is_active: session.is_active,
+                            last_connected: session.last_connected_ms.map(|ms| ms as f64),
+                            updated_at: session.updated_at_ms.map(|ms| ms as f64),
+                            owner: session.owner.as_ref().map(OwnerObject::from),
+                            mine: session.mine,
+                        })
+                        .collect()
+                })
+                .into()
+        })
     }
 
     /// Starts telling `freed` events; resolves when everything from now on will be told.
-    #[napi(ts_return_type = "Promise<void | Error>")]
-    pub async fn watch_freed(&self) -> Outcome<()> {
-        self.ownership.watch_freed().await.into()
+    #[napi(catch_unwind, ts_return_type = "Promise<void | Error>")]
+    pub fn watch_freed<'env>(&self, env: &'env Env) -> Pending<'env, ()> {
+        let this = self.clone();
+        pending(env, async move { this.ownership.watch_freed().await.into() })
     }
 
     /// Gives everything back and closes; false when the database could not be told in time.
-    #[napi]
-    pub async fn shutdown(&self, timeout_ms: f64) -> bool {
-        self.ownership.shutdown(millis(timeout_ms)).await
+    #[napi(catch_unwind, ts_return_type = "Promise<boolean>")]
+    pub fn shutdown<'env>(&self, env: &'env Env, timeout_ms: f64) -> Pending<'env, bool> {
+        let this = self.clone();
+        pending(env, async move { Outcome(Ok(this.ownership.shutdown(millis(timeout_ms)).await)) })
     }
 }
 

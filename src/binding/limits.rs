@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use napi::Env;
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
 
 use super::guard::NativeGuard;
-use super::outcome::Outcome;
+use super::outcome::{Pending, pending};
 use crate::error::{Error, Result};
 use crate::rate_limit::time::after;
 use crate::rate_limit::{Kind, Rule};
@@ -92,51 +93,70 @@ fn id(bytes: &Uint8Array) -> Result<LimitId> {
 #[napi]
 impl NativeGuard {
     /// Decides about a hit and counts it.
-    #[napi(ts_return_type = "Promise<LimitAnswer | Error>")]
-    pub async fn take_points(
+    #[napi(catch_unwind, ts_return_type = "Promise<LimitAnswer | Error>")]
+    pub fn take_points<'env>(
         &self,
+        env: &'env Env,
         id: Uint8Array,
         rule: LimitRule,
         points: u32,
         waits: bool,
-    ) -> Outcome<LimitAnswer> {
-        let take = async {
-            let (id, limit) = (self::id(&id)?, limit(rule, waits)?);
-            in_time(self.store(), self.store().take_points(&id, &limit, points, None)).await
-        };
-        take.await.map(LimitAnswer::from).into()
+    ) -> Pending<'env, LimitAnswer> {
+        let this = self.clone();
+        pending(env, async move {
+            let take = async {
+                let (id, limit) = (self::id(&id)?, limit(rule, waits)?);
+                in_time(this.store(), this.store().take_points(&id, &limit, points, None)).await
+            };
+            take.await.map(LimitAnswer::from).into()
+        })
     }
 
     /// What a hit of one point would get.
-    #[napi(ts_return_type = "Promise<LimitAnswer | Error>")]
-    pub async fn peek_points(&self, id: Uint8Array, rule: LimitRule) -> Outcome<LimitAnswer> {
-        let peek = async {
-            let (id, limit) = (self::id(&id)?, limit(rule, false)?);
-            self.store().peek_points(&id, &limit, None).await
-        };
-        peek.await.map(LimitAnswer::from).into()
+    #[napi(catch_unwind, ts_return_type = "Promise<LimitAnswer | Error>")]
+    pub fn peek_points<'env>(
+        &self,
+        env: &'env Env,
+        id: Uint8Array,
+        rule: LimitRule,
+    ) -> Pending<'env, LimitAnswer> {
+        let this = self.clone();
+        pending(env, async move {
+            let peek = async {
+                let (id, limit) = (self::id(&id)?, limit(rule, false)?);
+                this.store().peek_points(&id, &limit, None).await
+            };
+            peek.await.map(LimitAnswer::from).into()
+        })
     }
 
     /// Gives points back of a hit that was admitted at `hitAt`.
-    #[napi(ts_return_type = "Promise<void | Error>")]
-    pub async fn refund_points(
+    #[napi(catch_unwind, ts_return_type = "Promise<void | Error>")]
+    pub fn refund_points<'env>(
         &self,
+        env: &'env Env,
         id: Uint8Array,
         rule: LimitRule,
         points: u32,
         hit_at: f64,
-    ) -> Outcome<()> {
-        let refund = async {
-            let (id, limit) = (self::id(&id)?, limit(rule, false)?);
-            self.store().refund_points(&id, &limit, points, hit_at as i64, None).await
-        };
-        refund.await.into()
+    ) -> Pending<'env, ()> {
+        let this = self.clone();
+        pending(env, async move {
+            let refund = async {
+                let (id, limit) = (self::id(&id)?, limit(rule, false)?);
+                this.store().refund_points(&id, &limit, points, hit_at as i64, None).await
+            };
+            refund.await.into()
+        })
     }
 
     /// Forgets a key.
-    #[napi(ts_return_type = "Promise<void | Error>")]
-    pub async fn reset_points(&self, id: Uint8Array) -> Outcome<()> {
-        let reset = async { self.store().reset_points(&self::id(&id)?).await };
-        reset.await.into()
+    #[napi(catch_unwind, ts_return_type = "Promise<void | Error>")]
+    pub fn reset_points<'env>(&self, env: &'env Env, id: Uint8Array) -> Pending<'env, ()> {
+        let this = self.clone();
+        pending(env, async move {
+            let reset = async { this.store().reset_points(&self::id(&id)?).await };
+            reset.await.into()
+        })
     }
 }

@@ -4,7 +4,7 @@
 //! to either its value or an `Error` object; `lib/errors.js` turns the latter into a
 //! `GuardError` of JavaScript's own making and throws it.
 
-use napi::bindgen_prelude::{BigInt, Object, ToNapiValue};
+use napi::bindgen_prelude::{BigInt, Object, PromiseRaw, ToNapiValue};
 use napi::{Env, sys};
 use napi_derive::napi;
 
@@ -17,6 +17,21 @@ impl<T> From<Result<T>> for Outcome<T> {
     fn from(result: Result<T>) -> Self {
         Self(result)
     }
+}
+
+/// A promise of an outcome.
+pub type Pending<'env, T> = napi::Result<PromiseRaw<'env, Outcome<T>>>;
+
+/// The promise of a call that takes time.
+///
+/// `work` owns all that it uses. In an `async fn` of a class `self` is borrowed from JavaScript,
+/// and when a worker or the process ends, that frees it while the call is still under way.
+pub fn pending<'env, T, F>(env: &'env Env, work: F) -> Pending<'env, T>
+where
+    T: ToNapiValue + Send + 'static,
+    F: Future<Output = Outcome<T>> + Send + 'static,
+{
+    env.spawn_future(async move { Ok(work.await) })
 }
 
 impl<T: ToNapiValue> ToNapiValue for Outcome<T> {

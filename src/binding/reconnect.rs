@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use napi::Env;
 use napi::Status;
 use napi::bindgen_prelude::{Function, spawn, within_runtime_if_available};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
@@ -11,7 +12,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::task::JoinHandle;
 
 use super::guard::NativeGuard;
-use super::outcome::Outcome;
+use super::outcome::{Pending, pending};
 use super::reconnect_objects::{
     Admission, DecisionObject, DelayObject, FactsObject, LookObject, PendingObject, SchedulerCall,
     SchedulerOptions, random, whole_ms,
@@ -82,38 +83,49 @@ impl NativeScheduler {
 
     /// Enters sessions that were claimed just now, with what the database remembers of them.
     /// Returns how long each has to wait, in milliseconds.
-    #[napi(ts_return_type = "Promise<number[] | Error>")]
-    pub async fn resume(&self, agent_ids: Vec<String>) -> Outcome<Vec<f64>> {
-        let ids: Vec<Id> = agent_ids.iter().map(|agent_id| agent_id.as_str().into()).collect();
-        let known = self.memory.recall(&ids).await;
-        let enter = |known: HashMap<Id, Known>| {
-            self.scheduler.with(|board, now| {
-                let known = |id| known.get(id).copied().unwrap_or_default();
-                ids.iter().map(|id| whole_ms(board.resume(id, known(id), now))).collect()
-            })
-        };
-        known.map(enter).into()
+    #[napi(catch_unwind, ts_return_type = "Promise<number[] | Error>")]
+    pub fn resume<'env>(&self, env: &'env Env, agent_ids: Vec<String>) -> Pending<'env, Vec<f64>> {
+        let this = self.parts();
+        pending(env, async move {
+            let ids: Vec<Id> = agent_ids.iter().map(|agent_id| agent_id.as_str().into()).collect();
+            let known = this.memory.recall(&ids).await;
+            let enter = |known: HashMap<Id, Known>| {
+                this.scheduler.with(|board, now| {
+                    let known = |id| known.get(id).copied().unwrap_or_default();
+                    ids.iter().map(|id| whole_ms(board.resume(id, known(id), now))).collect()
+                })
+            };
+            known.map(enter).into()
+        })
     }
 
     /// The claim of a turn is held: may it connect? Nothing when the turn is over.
-    #[napi(ts_return_type = "Promise<Admission | undefined | Error>")]
-    pub async fn admit(&self, agent_id: String, turn: u32) -> Outcome<Option<Admission>> {
-        let id: Id = agent_id.as_str().into();
-        let recall = async {
-            if !self.scheduler.read(|board, _| board.unknown(&id)) {
-                return Ok(None);
-            }
-            let known = self.memory.recall(std::slice::from_ref(&id)).await?;
-            Ok(known.into_values().next())
-        };
-        let known: Result<_> = recall.await;
-        known
-            .map(|known| {
-                let admitted =
-                    self.scheduler.with(|board, now| board.recall(&id, turn, known, now));
-                admitted.map(|(attempt, wait)| Admission { attempt, wait_ms: whole_ms(wait) })
-            })
-            .into()
+    #[napi(catch_unwind, ts_return_type = "Promise<Admission | undefined | Error>")]
+    pub fn admit<'env>(
+        &self,
+        env: &'env Env,
+        agent_id: String,
+        turn: u32,
+    ) -> Pending<'env, Option<Admission>> {
+        let this = self.parts();
+        pending(env, async move {
+            let id: Id = agent_id.as_str().into();
+            let recall = async {
+                if !this.scheduler.read(|board, _| board.unknown(&id)) {
+                    return Ok(None);
+                }
+                let known = this.memory.recall(std::slice::from_ref(&id)).await?;
+                Ok(known.into_values().next())
+            };
+            let known: Result<_> = recall.await;
+            known
+                .map(|known| {
+                    let admitted =
+                        this.scheduler.with(|board, now| board.recall(&id, turn, known, now));
+                    admitted.map(|(attempt, wait)| Admission { attempt, wait_ms: whole_ms(wait) })
+                })
+                .into()
+        })
     }
 
     /// The user's `connect` has returned.
@@ -201,21 +213,27 @@ impl NativeScheduler {
     }
 
     /// Resolves when the database knows the failures that were decided on until now.
-    #[napi(ts_return_type = "Promise<void | Error>")]
-    pub async fn remember(&self) -> Outcome<()> {
-        self.memory.write().await.into()
+    #[napi(catch_unwind, ts_return_type = "Promise<void | Error>")]
+    pub fn remember<'env>(&self, env: &'env Env) -> Pending<'env, ()> {
+        let this = self.parts();
+        pending(env, async move { this.memory.write().await.into() })
     }
 
     /// Looks for sessions that nobody runs; `room` is how many could be connected soon.
-    #[napi(ts_return_type = "Promise<LookObject | Error>")]
-    pub async fn look(&self, room: u32) -> Outcome<LookObject> {
-        self.resumer.look(room as usize).await.map(LookObject::from).into()
+    #[napi(catch_unwind, ts_return_type = "Promise<LookObject | Error>")]
+    pub fn look<'env>(&self, env: &'env Env, room: u32) -> Pending<'env, LookObject> {
+        let this = self.parts();
+        pending(
+            env,
+            async move { this.resumer.look(room as usize).await.map(LookObject::from).into() },
+        )
     }
 
     /// Takes no part in resuming any more.
-    #[napi(ts_return_type = "Promise<void | Error>")]
-    pub async fn leave(&self) -> Outcome<()> {
-        self.resumer.leave().await.into()
+    #[napi(catch_unwind, ts_return_type = "Promise<void | Error>")]
+    pub fn leave<'env>(&self, env: &'env Env) -> Pending<'env, ()> {
+        let this = self.parts();
+        pending(env, async move { this.resumer.leave().await.into() })
     }
 
     /// Calls nobody any more.
@@ -226,7 +244,22 @@ impl NativeScheduler {
     }
 }
 
+/// What a call that takes time works with, while the scheduler itself may be dropped.
+struct Parts {
+    scheduler: Arc<Scheduler>,
+    memory: Arc<Memory>,
+    resumer: Arc<Resumer>,
+}
+
 impl NativeScheduler {
+    fn parts(&self) -> Parts {
+        Parts {
+            scheduler: self.scheduler.clone(),
+            memory: self.memory.clone(),
+            resumer: self.resumer.clone(),
+        }
+    }
+
     /// Works on the board; whatever changed there is told to the database.
     fn work<T>(&self, agent_id: &str, work: impl FnOnce(&mut Board, &Id, Tick) -> T) -> T {
         let id: Id = agent_id.into();

@@ -163,6 +163,18 @@ impl Ownership {
         agent_ids: &[String],
         user_id: Option<&str>,
     ) -> Result<ClaimedMany> {
+        let answer = self.try_claim_many(agent_ids, user_id).await;
+        if answer.is_err() {
+            self.inner.open()?; // what a shutdown cut short failed for no other reason
+        }
+        answer
+    }
+
+    async fn try_claim_many(
+        &self,
+        agent_ids: &[String],
+        user_id: Option<&str>,
+    ) -> Result<ClaimedMany> {
         let inner = &self.inner;
         inner.open()?;
         let mut agents = Vec::with_capacity(agent_ids.len());
@@ -340,6 +352,7 @@ impl Ownership {
         // A database that does not answer gets no goodbye.
         let left = if told { end.since(inner.clock.now()) } else { Duration::ZERO };
         let _ = tokio::time::timeout(left, inner.store.close()).await;
+        inner.fall_silent();
         told
     }
 }

@@ -44,7 +44,8 @@ pub(super) struct Inner {
     pub(super) asked_loop: Mutex<Option<Tick>>,
     /// Counts every time that agents may have become free.
     pub(super) freed: signal::Sender<u64>,
-    pub(super) events: UnboundedSender<Event>,
+    /// Nothing once the guard has fallen silent.
+    pub(super) events: Mutex<Option<UnboundedSender<Event>>>,
     pub(super) term: Mutex<Option<Arc<Term>>>,
     pub(super) starting: tokio::sync::Mutex<()>,
     pub(super) seq: AtomicI64,
@@ -67,7 +68,7 @@ impl Inner {
             clock,
             settings,
             place,
-            events,
+            events: Mutex::new(Some(events)),
             ledger: Arc::default(),
             stats: Stats::default(),
             watch: Mutex::default(),
@@ -222,8 +223,15 @@ impl Inner {
     }
 
     pub(super) fn tell(&self, event: Event) {
-        // Nobody listens any more when the guard's JavaScript side is gone.
-        let _ = self.events.send(event);
+        if let Some(events) = &*lock(&self.events) {
+            // Nobody listens any more when the guard's JavaScript side is gone.
+            let _ = events.send(event);
+        }
+    }
+
+    /// Lets go of the listener, which would keep the guard's JavaScript side alive for ever.
+    pub(super) fn fall_silent(&self) {
+        *lock(&self.events) = None;
     }
 
     pub(super) fn open(&self) -> Result<()> {

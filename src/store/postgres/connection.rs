@@ -21,6 +21,8 @@ use crate::error::{Error, Result};
 
 /// How long a call waits for a free connection of the pool.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause before a statement that a deadlock undid is tried again.
+const AFTER_DEADLOCK: Duration = Duration::from_millis(50);
 /// An idle connection is asked whether it still lives before it is used.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
 
@@ -114,11 +116,18 @@ impl Connections {
     ) -> Result<Vec<PgRow>, Failure> {
         let sql = sql.into();
         self.within(async {
-            match self.run_once(sql.clone(), arguments()).await {
-                Err(Failure::Sqlx(error)) if is_gone(&error) || is_victim(&error) => {
-                    self.run_once(sql, arguments()).await
+            let mut tried = 0;
+            loop {
+                let answer = self.run_once(sql.clone(), arguments()).await;
+                tried += 1;
+                match &answer {
+                    Err(Failure::Sqlx(error)) if is_gone(error) && tried < 2 => {}
+                    // Not at once: the other one has waited for longer.
+                    Err(Failure::Sqlx(error)) if is_victim(error) && tried < 4 => {
+                        tokio::time::sleep(AFTER_DEADLOCK).await;
+                    }
+                    _ => return answer,
                 }
-                answer => answer,
             }
         })
         .await
