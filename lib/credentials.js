@@ -167,7 +167,8 @@ class Credentials {
     const layout = new Uint32Array(2 * count); // length and content code of each envelope
     let length = 0;
     for (let i = 0; i < count; i++) {
-      const { content, bytes } = encode(items[i].value);
+      const { value } = items[i];
+      const { content, bytes } = encode(value);
       contents[i] = bytes;
       layout[2 * i] = bytes.length + OVERHEAD;
       layout[2 * i + 1] = content;

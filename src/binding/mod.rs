@@ -3,7 +3,7 @@
 //! The only place that names napi. One file a capability.
 
 mod claim;
-mod credentials;
+pub mod credentials;
 mod event;
 mod guard;
 mod outcome;
