@@ -115,9 +115,12 @@ class Credentials {
   encryptCredentials(value, options) {
     const context = `${this.#agentId(options)}\0${CREDENTIALS.type}\0${CREDENTIALS.id}`;
     const { content, bytes } = encode(value);
-    const envelope = this.#seal(context, bytes, content);
-    if (bytes !== value) bytes.fill(0);
-    return { v: 1, kid: this.#keyIds.current, ct: envelope.toString('base64') };
+    try {
+      const envelope = this.#seal(context, bytes, content);
+      return { v: 1, kid: this.#keyIds.current, ct: envelope.toString('base64') };
+    } finally {
+      if (bytes !== value) bytes.fill(0); // a copy of the plaintext
+    }
   }
 
   decryptCredentials(stored, options) {
