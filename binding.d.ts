@@ -9,6 +9,30 @@
  */
 export declare const __napiBindingTarget: 'native' | 'wasm32-wasi' | 'wasm32-wasip1'
 
+/** The auth state of one claim. */
+export declare class NativeAuthState {
+  /** The values of one type that exist among these ids. */
+  get(kind: string, ids: Array<string>): Promise<AuthItem[] | Error>
+  /** Stores all changes or none. */
+  set(changes: AuthChanges): Promise<void | Error>
+  /** Deletes the whole state. */
+  clear(): Promise<void | Error>
+  /** One page of all values, from after (type, id) on; empty at the end. */
+  list(afterKind: string, afterId: string): Promise<AuthItem[] | Error>
+  /** The host's `session_data` as JSON text. */
+  sessionData(): Promise<string | undefined | Error>
+}
+
+/** The auth states of one guard under one key ring. */
+export declare class NativeAuthStates {
+  /** The states of this guard's agents, sealed by `ring`. */
+  static of(guard: NativeGuard, ring: object, acceptPlaintext: boolean, acceptLegacy: boolean): NativeAuthStates
+  /** The state of one claim. */
+  open(claim: NativeClaim): NativeAuthState
+  /** Brings everything stored under the current key; tells `onProgress` after each batch. */
+  rotate(batch: number, dryRun: boolean, onProgress: (report: RotationReport) => void): Promise<RotationReport | Error>
+}
+
 /** One agent held under one fencing token. */
 export declare class NativeClaim {
   /** Tells two claims of one agent apart. */
@@ -47,6 +71,8 @@ export declare class NativeGuard {
   pong(): void
   /** Counters. */
   stats(): OwnershipStats
+  /** Serial number of the claim on an agent, by the name the database gives it, while held. */
+  held(agentId: string): number | null
   /** The live owner of an agent. */
   owner(agentId: string): Promise<OwnerObject | undefined | Error>
   /** The session rows with their owners. */
@@ -55,6 +81,99 @@ export declare class NativeGuard {
   watchFreed(): Promise<void | Error>
   /** Gives everything back and closes; false when the database could not be told in time. */
   shutdown(timeoutMs: number): Promise<boolean>
+  /** Decides about a hit and counts it. */
+  takePoints(id: Uint8Array, rule: LimitRule, points: number, waits: boolean): Promise<LimitAnswer | Error>
+  /** What a hit of one point would get. */
+  peekPoints(id: Uint8Array, rule: LimitRule): Promise<LimitAnswer | Error>
+  /** Gives points back of a hit that was admitted at `hitAt`. */
+  refundPoints(id: Uint8Array, rule: LimitRule, points: number, hitAt: number): Promise<void | Error>
+  /** Forgets a key. */
+  resetPoints(id: Uint8Array): Promise<void | Error>
+}
+
+/** One scheduler. */
+export declare class NativeScheduler {
+  /** A scheduler on the guard's claims that tells `onCall` whose turn it is. */
+  static create(guard: NativeGuard, options: SchedulerOptions, onCall: (call: SchedulerCall) => void): NativeScheduler
+  /**
+   * Enters a session, to connect after a delay; `reset` forgets its earlier failures. False
+   * when it connects or is up already.
+   */
+  schedule(agentId: string, delayMs: number, reset: boolean): boolean
+  /**
+   * Enters sessions that were claimed just now, with what the database remembers of them.
+   * Returns how long each has to wait, in milliseconds.
+   */
+  resume(agentIds: Array<string>): Promise<number[] | Error>
+  /** The claim of a turn is held: may it connect? Nothing when the turn is over. */
+  admit(agentId: string, turn: number): Promise<Admission | undefined | Error>
+  /** The user's `connect` has returned. */
+  opened(agentId: string, turn: number): void
+  /** The connect of this session shows life. */
+  progress(agentId: string): void
+  /** The turn came to nothing; nothing returned when that was known already. */
+  failed(agentId: string, turn: number, facts: FactsObject): DecisionObject | null
+  /** The connection is up; returns how long the connect took, if it was this scheduler's. */
+  connected(agentId: string): number | null
+  /** The connection ended. */
+  disconnected(agentId: string, facts: FactsObject): DecisionObject
+  /** The claim of a session is lost; nothing returned when there is nothing to decide. */
+  lost(agentId: string, facts: FactsObject): DecisionObject | null
+  /** Forgets a session; false if there was none. */
+  cancel(agentId: string): boolean
+  /** The database gives the session another name. */
+  rename(from: string, to: string): void
+  /** Sessions that connect or will. */
+  pending(): Array<PendingObject>
+  /** Whether there are any. */
+  hasPending(): boolean
+  /** How many sessions will connect as soon as they may. */
+  inLine(): number
+  /** Resolves when the database knows the failures that were decided on until now. */
+  remember(): Promise<void | Error>
+  /** Looks for sessions that nobody runs; `room` is how many could be connected soon. */
+  look(room: number): Promise<LookObject | Error>
+  /** Takes no part in resuming any more. */
+  leave(): Promise<void | Error>
+  /** Calls nobody any more. */
+  stop(): void
+}
+
+/** May a turn go on to connect? */
+export interface Admission {
+  /** Number of the connect in a row. */
+  attempt: number
+  /** More than nothing: the turn is over, and the next one comes after this time. */
+  waitMs: number
+}
+
+/**
+ * Changes in one piece: entry `n` has `kinds[n]`, `ids[n]`, `contents[n]` and the next
+ * `lengths[n]` bytes; a length of −1 deletes.
+ */
+export interface AuthChanges {
+  /** Types. */
+  kinds: Array<string>
+  /** Ids. */
+  ids: Array<string>
+  /** What the bytes are. */
+  contents: Uint8Array
+  /** How many there are. */
+  lengths: Int32Array
+  /** All bytes, one value after the other. */
+  bytes: Uint8Array
+}
+
+/** A stored value, opened. */
+export interface AuthItem {
+  /** Type. */
+  kind: string
+  /** Id within the type. */
+  id: string
+  /** 0 raw bytes, 1 JSON with Buffers, 2 text. */
+  content: number
+  /** The bytes. */
+  bytes: Buffer
 }
 
 /** The answer to a batch claim. */
@@ -65,8 +184,55 @@ export interface ClaimManyAnswer {
   inUse: Array<InUseObject>
 }
 
+/** What the policy says of one end, of a session without a past whose claim is held. */
+export declare function classifyEnd(options: SchedulerOptions, facts: FactsObject): DecisionObject
+
+/** Hits by key in a window: what a `MemoryStore` counts with. */
+export declare function createHitCounter(numbers: Float64Array, maxKeys: number): {
+  increment(key: string, now: number, kind: number): number
+  decrement(key: string, now: number, kind: number): number
+  get(key: string, now: number, kind: number): number
+  reset(key: string, now: number, kind: number): number
+  setWindow(windowMs: number): number
+  clear(): number
+  size(): number
+}
+
 /** A ring of keys as users write them. */
 export declare function createKeyRing(current: string | undefined | null, previous: Array<string>): object | Error
+
+/** Decisions about keys under an algorithm. */
+export declare function createLimits(numbers: Float64Array, options: LimitsOptions): {
+  take(key: string, now: number, kind: number): number
+  peek(key: string, now: number, kind: number): number
+  refund(key: string, now: number, kind: number): number
+  reset(key: string, now: number, kind: number): number
+  clear(): number
+  size(): number
+}
+
+/** A decision. */
+export interface DecisionObject {
+  /** What to do. */
+  action: 'retry' | 'quarantine' | 'stop' | 'yield' | 'giveUp' | 'none'
+  /** After how long. */
+  delayMs: number
+  /** How many ends in a row have counted. */
+  attempt: number
+  /** Why. */
+  reason: string
+  /** False for an end that was known already. */
+  news: boolean
+}
+
+/** One line of the table of delays. */
+export interface DelayObject {
+  action: string
+  nth: number
+  baseMs: number
+  minMs: number
+  maxMs: number
+}
 
 /** An agent with more than one session row. */
 export interface DuplicateObject {
@@ -74,6 +240,36 @@ export interface DuplicateObject {
   agentId: string
   /** How many rows it has. */
   rows: number
+}
+
+/** What is known of an end, taken out of an error by `lib/reconnect/facts.js`. */
+export interface FactsObject {
+  /** Status code. */
+  code?: number
+  /** Message and the system's code. */
+  text?: string
+  /** Code of an error of this library. */
+  guardCode?: string
+  /** `ClaimLostError.reason`. */
+  loss?: string
+  /** There was no error. */
+  ended?: boolean
+  /** The end was found by this library. */
+  found?: 'connectFailed' | 'upgradeRefused' | 'socketDead'
+}
+
+/** A row that does not open. */
+export interface FailedObject {
+  /** The agent. */
+  agentId: string
+  /** Type; `session_data` for a row of the host's. */
+  type: string
+  /** Id within the type, or the row's key. */
+  id: string
+  /** Code of the error. */
+  code: string
+  /** Its message. */
+  message: string
 }
 
 /** What an envelope's header says. */
@@ -116,6 +312,63 @@ export interface KeyRingStatsObject {
   opened: number
   /** Values that did not open. */
   refused: number
+}
+
+/** A decision, in spans of time from its own moment on. */
+export interface LimitAnswer {
+  /** Whether the hit passes. */
+  allowed: boolean
+  /** Points taken, and refusals since the last admission. */
+  used: number
+  /** Points that would pass now. */
+  remaining: number
+  /** Until `remaining` grows; for a refused hit, until it would pass. */
+  resetInMs: number
+  /** How long to wait. */
+  retryAfterMs: number
+  /** When the hit was decided, to give it back. */
+  hitAt: number
+}
+
+/** What a limiter allows, already checked by `lib/rate-limit`. */
+export interface LimitRule {
+  /** The limiter's name. */
+  name: string
+  /** `fixed-window`, `sliding-window` or `gcra`. */
+  algorithm: string
+  /** Length of the window. */
+  windowMs: number
+  /** Points in a window. */
+  limit: number
+  /** Points at once under GCRA. */
+  burst: number
+  /** How long a key stays out once it was refused. */
+  blockMs: number
+}
+
+/** What a limiter is made of. */
+export interface LimitsOptions {
+  /** `fixed-window`, `sliding-window` or `gcra`. */
+  algorithm: string
+  /** Length of the window; not a finite number for one that never ends. */
+  windowMs: number
+  /** How many may come at once under GCRA; as many as the limit when not given. */
+  burst?: number
+  /** How long a key stays out once it was refused. */
+  blockMs: number
+  /** How many keys are kept. */
+  maxKeys: number
+}
+
+/** A look at what there is to resume. */
+export interface LookObject {
+  take: Array<string>
+  shouldRun: number
+  mine: number
+  orphans: number
+  peers: number
+  share: number
+  surplus: number
 }
 
 /** What `migrate` did. */
@@ -172,7 +425,7 @@ export interface NativeOptions {
 export declare function nativeVersion(): string
 
 /** Opens an envelope into a buffer of exactly its plaintext's length; returns the content's code. */
-export declare function open(ring: object, context: string, envelope: Buffer, plain: Buffer): number | Error
+export declare function openBytes(ring: object, agentId: string, kind: string, id: string, envelope: Buffer, plain: Buffer): number | Error
 
 /** Opens `{ encrypted, iv, authTag }`; returns JSON with its byte strings restored. */
 export declare function openLegacy(ring: object, agentId: string, encrypted: string, iv: string, authTag: string): string | Error
@@ -216,17 +469,88 @@ export interface OwnershipStats {
   lastRoundTripMs: number
 }
 
+/** A session that connects or will. */
+export interface PendingObject {
+  agentId: string
+  attempt: number
+  dueInMs: number
+  connecting: boolean
+  reason?: string
+}
+
 /** Reads the header of an envelope without a key. */
 export declare function readHeader(envelope: Buffer): HeaderObject | Error
+
+/** The first `nth` waits of the backoff, and of quarantine. */
+export declare function reconnectDelays(options: SchedulerOptions, nth: number): Array<DelayObject>
+
+/** What is not under the current key. */
+export interface RemainingObject {
+  /** Stored without encryption. */
+  plain: number
+  /** `{ encrypted, iv, authTag }`. */
+  legacy: number
+  /** Sealed under a previous key. */
+  previousKey: number
+  /** Does not open at all. */
+  unreadable: number
+}
 
 /** JSON with the byte strings restored that `JSON.stringify` took apart. */
 export declare function restoreJson(text: string): string | Error
 
-/**
- * Seals bytes, or JSON (1) or text (2), into a buffer of exactly the envelope's length. `context`
- * is agent id, type and id, separated by NUL: one string crosses at half the price of three.
- */
-export declare function seal(ring: object, context: string, plain: Buffer, envelope: Buffer, content?: number | undefined | null): void | Error
+/** How far a rotation has come, and what came of it. */
+export interface RotationReport {
+  /** Values looked at in this pass. */
+  examined: number
+  /** Values brought under the current key. */
+  rotated: number
+  /** What is still not. */
+  remaining: RemainingObject
+  /** The first rows that do not open. */
+  failed: Array<FailedObject>
+}
+
+/** What the scheduler wants done or told. */
+export interface SchedulerCall {
+  /** `turn`: connect now; `timedOut`: the connect took too long; `stable`: it has held. */
+  kind: 'turn' | 'timedOut' | 'stable'
+  /** The session. */
+  agentId: string
+  /** Tells this turn from others of the session. */
+  turn: number
+  /** `turn`: number of the connect in a row. */
+  attempt: number
+  /** `timedOut`: what comes next. */
+  decision?: DecisionObject
+}
+
+/** Options of a scheduler, already checked by `lib/reconnect/options.js`. */
+export interface SchedulerOptions {
+  /** The first wait. */
+  initialDelayMs: number
+  /** The longest wait. */
+  maxDelayMs: number
+  /** Growth from wait to wait. */
+  multiplier: number
+  /** Part of a wait by which it may differ. */
+  jitter: number
+  /** Connects in a row; `Infinity` for no limit. */
+  maxAttempts: number
+  /** How long a connection must hold. */
+  stableAfterMs: number
+  /** Connects in flight. */
+  maxConcurrent: number
+  /** Connects begun in a second. */
+  connectsPerSecond: number
+  /** Connects begun at once after a rest. */
+  burst: number
+  /** How long a connect may take. */
+  connectTimeoutMs: number
+}
+
+/** Seals content (0 bytes, 1 JSON, 2 text) into a buffer of exactly the envelope's length. */
+export declare function sealBytes(ring: object, agentId: string, kind: string, id: string, content: number, plain: Buffer, envelope: Buffer): void | Error
 
 /**
  * Seals many values of one agent within one buffer. `names` holds type and id of each, separated

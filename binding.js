@@ -835,9 +835,15 @@ function __napiStampBindingTarget(exportsObject, target) {
 // linked import resolves to `undefined`.
 module.exports.__napiBindingTarget = __napiStampBindingTarget(nativeBinding, __napiLoadedBindingTarget)
 module.exports = nativeBinding
+module.exports.NativeAuthState = nativeBinding.NativeAuthState
+module.exports.NativeAuthStates = nativeBinding.NativeAuthStates
 module.exports.NativeClaim = nativeBinding.NativeClaim
 module.exports.NativeGuard = nativeBinding.NativeGuard
+module.exports.NativeScheduler = nativeBinding.NativeScheduler
+module.exports.classifyEnd = nativeBinding.classifyEnd
+module.exports.createHitCounter = nativeBinding.createHitCounter
 module.exports.createKeyRing = nativeBinding.createKeyRing
+module.exports.createLimits = nativeBinding.createLimits
 module.exports.keyIds = nativeBinding.keyIds
 module.exports.keyRingStats = nativeBinding.keyRingStats
 module.exports.nativeVersion = nativeBinding.nativeVersion
@@ -845,6 +851,7 @@ module.exports.open = nativeBinding.open
 module.exports.openLegacy = nativeBinding.openLegacy
 module.exports.openMany = nativeBinding.openMany
 module.exports.readHeader = nativeBinding.readHeader
+module.exports.reconnectDelays = nativeBinding.reconnectDelays
 module.exports.restoreJson = nativeBinding.restoreJson
 module.exports.seal = nativeBinding.seal
 module.exports.sealMany = nativeBinding.sealMany

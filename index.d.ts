@@ -7,6 +7,7 @@
  */
 
 import { EventEmitter } from 'node:events';
+import { Options, RateLimiter, RateLimiterOptions, RateLimitRequestHandler } from './rate-limit.js';
 
 // Errors ------------------------------------------------------------------------------------
 
@@ -163,6 +164,72 @@ export type StoredForm =
     }
   | { form: 'legacy' | 'plain' | 'nothing' };
 
+// Baileys auth state ------------------------------------------------------------------------
+
+/** What `makeWASocket({ auth: state })` takes; Baileys' `AuthenticationState`. */
+export interface GuardedAuthState {
+  state: {
+    /** Baileys' `AuthenticationCreds`. */
+    creds: any;
+    keys: {
+      /** One round trip, whatever the number of ids. Missing ids are absent. */
+      get(type: string, ids: string[]): Promise<{ [id: string]: any }>;
+      /** Stores all or nothing, in one round trip; `null` deletes. */
+      set(data: { [type: string]: { [id: string]: any } | undefined }): Promise<void>;
+    };
+  };
+  /** Stores `state.creds` as they are now, after every save called before. */
+  saveCreds(): Promise<void>;
+  /** Deletes the agent's whole state: the next socket has to be paired. */
+  clear(): Promise<void>;
+}
+
+export interface AuthStateOptions {
+  /** The module `baileys`, where it cannot be imported by that name. */
+  baileys?: { initAuthCreds(): any; proto: any };
+}
+
+export interface ImportOptions {
+  /** A folder of `useMultiFileAuthState`. */
+  folder?: string;
+  /** The host's `session_data`; read from `whatsapp_sessions` unless given, or `false`. */
+  sessionData?: object | boolean;
+  /** Replaces a stored state of another pairing. @default false */
+  overwrite?: boolean;
+}
+
+export interface Imported {
+  /** Where the credentials came from; `'stored'`: what is stored is newer and stayed. */
+  credentials: 'folder' | 'session_data' | 'stored';
+  /** Whether they are of a finished pairing. */
+  paired: boolean;
+  /** Signal keys stored. */
+  keys: number;
+  /** False: credentials without Signal keys, from `session_data` alone; chats need a new QR scan. */
+  resumable: boolean;
+  /** Files of the folder that are no keys. */
+  unknownFiles: string[];
+}
+
+export interface RotationReport {
+  /** Values looked at in this pass. */
+  examined: number;
+  /** Values brought under the current key. */
+  rotated: number;
+  /** What is not under the current key. */
+  remaining: { plain: number; legacy: number; previousKey: number; unreadable: number };
+  /** The first hundred that do not open. */
+  failed: { agentId: string; type: string; id: string; code: string; message: string }[];
+}
+
+export interface RotateOptions {
+  /** Values a statement. @default 200 */
+  batchSize?: number;
+  /** Counts only. @default false */
+  dryRun?: boolean;
+  onProgress?: (report: RotationReport) => void;
+}
+
 // Ownership ---------------------------------------------------------------------------------
 
 /** A live owner. Times come from the database's clock and are for people. */
@@ -287,6 +354,267 @@ export interface ShutdownOptions {
   beforeRelease?: (claim: Claim) => unknown;
 }
 
+// Reconnecting ------------------------------------------------------------------------------
+
+/** What to do about the end of a connection. */
+export type DisconnectAction =
+  /** Connect again after `delayMs`. */
+  | 'retry'
+  /** The same after minutes; after a conflict the claim is released meanwhile. */
+  | 'quarantine'
+  /** A person has to act; the claim is released and the session inactive. */
+  | 'stop'
+  /** Another instance has the agent. */
+  | 'yield'
+  /** It failed as often as `maxAttempts` allows. */
+  | 'giveUp'
+  /** The user ended it. */
+  | 'none';
+
+/** Why a connection ended; `docs/reconnect.md` has the table. */
+export type DisconnectReason =
+  | 'loggedOut'
+  | 'refused'
+  | 'forbidden'
+  | 'clientOutdated'
+  | 'locked'
+  | 'connectionLost'
+  | 'qrExpired'
+  | 'tryLater'
+  | 'rateLimited'
+  | 'multideviceMismatch'
+  | 'connectionClosed'
+  | 'connectionReplaced'
+  | 'badSession'
+  | 'badMac'
+  | 'unavailableService'
+  | 'restartRequired'
+  | 'network'
+  | 'unknown'
+  | 'ended'
+  | 'upgradeRefused'
+  | 'connectTimeout'
+  | 'connectFailed'
+  | 'socketDead'
+  | 'inUse'
+  | 'claimTaken'
+  | 'claimExpired'
+  | 'claimGone'
+  | 'claimReleased'
+  | 'databaseUnavailable';
+
+export interface DisconnectDecision {
+  action: DisconnectAction;
+  /** 0 unless `action` is `'retry'` or `'quarantine'`. */
+  delayMs: number;
+  /** How many ends in a row have counted, with this one. */
+  attempt: number;
+  reason: DisconnectReason;
+  /** The status code, where the error had one. */
+  code: number | null;
+}
+
+/** How long is waited, how often is connected, when is given up. */
+export interface ReconnectNumbers {
+  /** @default 1000 */
+  initialDelayMs?: number;
+  /** No wait of the backoff is longer, jitter included. @default 30000 */
+  maxDelayMs?: number;
+  /** @default 2 */
+  multiplier?: number;
+  /** Part of a wait by which it may be shorter or longer, 0 to 1. @default 0.5 */
+  jitter?: number;
+  /** Connects in a row without a connection that held. @default Infinity */
+  maxAttempts?: number;
+  /** How long a connection must hold before failures are forgotten. @default 60000 */
+  stableAfterMs?: number;
+  /** Calls of `connect` in flight. @default 5 */
+  maxConcurrent?: number;
+  /** Calls of `connect` begun in a second, evenly spaced. @default 2 */
+  connectsPerSecond?: number;
+  /** Calls that may begin at once after a rest. @default 1 */
+  burst?: number;
+  /** From the call of `connect` until {@link ReconnectScheduler.connected}. @default 60000 */
+  connectTimeoutMs?: number;
+}
+
+export interface ConnectContext {
+  /** Held when `connect` is called. */
+  claim: Claim;
+  /** Number of the connect in a row, from 1. */
+  attempt: number;
+  /** Aborted when the attempt is over: close the socket then. */
+  signal: AbortSignal;
+}
+
+/** What happens to sessions, in the order in which it happens. */
+export type ReconnectEvent =
+  | { type: 'connecting'; agentId: string; attempt: number }
+  | { type: 'connected'; agentId: string; tookMs: number | null }
+  /** The connection has held for `stableAfterMs`. */
+  | { type: 'stable'; agentId: string }
+  /** What is left of a wait that an earlier owner, or this one before its restart, began. */
+  | { type: 'waiting'; agentId: string; attempt: number; delayMs: number }
+  | ({ type: DisconnectAction; agentId: string; error: unknown } & DisconnectDecision)
+  | { type: 'qr'; agentId: string; qr: string }
+  | { type: 'resuming'; agentIds: string[] }
+  | { type: 'handedOver'; agentId: string }
+  | { type: 'cancelled'; agentId: string };
+
+export interface ReconnectOptions extends ReconnectNumbers {
+  /** Called when a session will not be connected any more by itself: `stop` and `giveUp`. */
+  onGiveUp?: (agentId: string, why: DisconnectDecision & { error: unknown }) => void;
+  onEvent?: (event: ReconnectEvent) => void;
+  /** Hand idle sessions to instances that have fewer, one at a time. @default false */
+  balance?: boolean;
+}
+
+/** As much of a Baileys socket as a supervised session uses. */
+export interface SupervisableSocket {
+  ev: {
+    on(event: any, listener: (...args: any[]) => void): unknown;
+    off(event: any, listener: (...args: any[]) => void): unknown;
+  };
+  end(error: Error | undefined): unknown;
+  ws?: unknown;
+}
+
+/** What {@link Guard.superviseSession} and `makeSocket` schedulers take. */
+export interface Supervision {
+  /** Returns `makeWASocket({ auth, … })`. */
+  makeSocket: (
+    session: ConnectContext & { auth: any; agentId: string },
+  ) => SupervisableSocket | Promise<SupervisableSocket>;
+  /** Opens the auth state. @default useGuardedAuthState(claim) */
+  authState?:
+    | ((claim: Claim, session: { agentId: string }) => AuthStateLike | Promise<AuthStateLike>)
+    | AuthStateLike;
+  /** A connected socket that hears nothing for so long is dead. @default 120000 */
+  silentAfterMs?: number;
+}
+
+export interface AuthStateLike {
+  state: { creds: any; keys: any };
+  saveCreds: () => unknown;
+}
+
+export interface SuperviseOptions {
+  /** As for {@link Guard.claimInstance}. */
+  userId?: string;
+  /** Forget earlier failures and connect at once. @default false */
+  reset?: boolean;
+}
+
+/** A session that is kept connected until told otherwise. */
+export interface SupervisedSession {
+  readonly agentId: string;
+  /** The claim it runs under now. */
+  readonly claim: Claim;
+  /** Closes the socket and releases the claim; with `deactivate` nobody resumes it. */
+  stop(options?: { deactivate?: boolean }): Promise<boolean>;
+}
+
+export interface PendingSession {
+  agentId: string;
+  /** Number of the connect that runs or comes next. */
+  attempt: number;
+  /** 0 when it stands in line or connects. */
+  dueInMs: number;
+  connecting: boolean;
+  reason: DisconnectReason | null;
+}
+
+export interface ResumeProgress {
+  /** Sessions to resume, seen so far. */
+  total: number;
+  /** Claimed by this instance. */
+  taken: number;
+  /** Of those, how many have had their first connect, or have to wait. */
+  tried: number;
+  /** Sessions that nobody has yet. */
+  left: number;
+}
+
+export interface InactiveSession {
+  agentId: string;
+  userId: string | null;
+  lastConnected: Date | null;
+  isActive: boolean;
+  status: SessionStatus | null;
+}
+
+export interface ReconnectStats {
+  connects: number;
+  connected: number;
+  timedOut: number;
+  gaveUp: number;
+  resumed: number;
+  handedOver: number;
+  /** By status code, or by reason where there is no code. */
+  disconnects: Record<string, number>;
+  decisions: Partial<Record<DisconnectAction, number>>;
+  /** `counts[i]` connects took at most `bucketsMs[i]`. */
+  connectTime: { bucketsMs: number[]; counts: number[]; sumMs: number; count: number };
+}
+
+/** Connects sessions at a pace, and again when they end. `docs/reconnect.md` tells how. */
+export interface ReconnectScheduler {
+  /**
+   * Connects an agent when it is its turn. False when it connects or is connected already.
+   * @param options.reset forget earlier failures
+   */
+  schedule(
+    agentId: string,
+    options?: { userId?: string; delayMs?: number; reset?: boolean },
+  ): boolean;
+  /** The connection is up. */
+  connected(agentId: string): void;
+  /** The connect shows life, such as a new QR code: its timeout starts anew. */
+  progress(agentId: string): void;
+  /** The connection ended: decides what to do, and does it. */
+  disconnected(agentId: string, lastDisconnect: unknown): DisconnectDecision;
+  /**
+   * Claims and connects what should run and nobody owns, now and from now on. Resolves when what
+   * there was now is taken care of.
+   */
+  resumeAll(options?: { onProgress?: (progress: ResumeProgress) => void }): Promise<ResumeProgress>;
+  /** As {@link Guard.superviseSession}, with the pace of this scheduler. */
+  superviseSession(
+    agentId: string,
+    options?: SuperviseOptions & Partial<Supervision>,
+  ): Promise<SupervisedSession>;
+  /** Forgets an agent, ends its socket, releases the claim that the scheduler took. */
+  cancel(agentId: string, options?: { deactivate?: boolean }): Promise<boolean>;
+  /** Ends all sessions and releases the claims that the scheduler took. */
+  stop(): Promise<void>;
+  pending(): PendingSession[];
+  /** Sessions that nobody runs and that have not been connected for so long. */
+  listInactive(options?: {
+    /** @default 7 days */
+    olderThanMs?: number;
+  }): Promise<InactiveSession[]>;
+  stats(): ReconnectStats;
+}
+
+/** Options of a scheduler: either your own `connect`, or a `makeSocket` to supervise. */
+export type ReconnectSchedulerOptions = ReconnectOptions &
+  (
+    | {
+        /** Opens the socket. What it returns has `end(reason)` called when the attempt is over. */
+        connect: (agentId: string, context: ConnectContext) => unknown;
+        makeSocket?: undefined;
+      }
+    | (Supervision & { connect?: undefined })
+  );
+
+/**
+ * What would be done about an end of a connection, of a session whose claim is held and that has
+ * not failed before; without jitter unless it is asked for.
+ */
+export function classifyDisconnect(error: unknown, options?: ReconnectNumbers): DisconnectDecision;
+
+// The guard ---------------------------------------------------------------------------------
+
 /** What {@link Guard} emits. */
 export interface GuardEvents {
   claimLost: [event: { agentId: string; claim: Claim; error: ClaimLostError }];
@@ -335,6 +663,27 @@ export interface Guard extends EventEmitter<GuardEvents> {
   /** Whether a stored value is plain, of the old form, or under another key than the current. */
   needsReencryption(stored: unknown): boolean;
   /**
+   * Baileys' auth state, encrypted in the database, every write under the claim's fence. Without
+   * a key it is stored in plain text, with one warning. A write after the claim is lost rejects
+   * with {@link ClaimLostError}, changes nothing and aborts `claim.signal`. A read that fails
+   * rejects: it is never taken for "no credentials".
+   * @throws ERR_CLAIM_LOST, ERR_BAILEYS_MISSING, {@link DecryptionError}
+   */
+  useGuardedAuthState(claim: Claim, options?: AuthStateOptions): Promise<GuardedAuthState>;
+  /**
+   * Takes over what a host had before; with both sources the Signal keys of the folder and
+   * whichever credentials are newer. Never changes the source; running it again is harmless.
+   * @throws ERR_IMPORT_FAILED, ERR_NOTHING_TO_IMPORT, ERR_ALREADY_IMPORTED
+   */
+  importAuthState(claim: Claim, options?: ImportOptions): Promise<Imported>;
+  /** Writes the state into a folder that `useMultiFileAuthState` reads, in plain text. */
+  exportAuthState(claim: Claim, folder: string): Promise<{ files: number }>;
+  /**
+   * Brings everything stored, `session_data` included, under the current key while sessions run.
+   * Killed and run again it goes on. @throws ERR_KEY_MISSING
+   */
+  rotateCredentials(options?: RotateOptions): Promise<RotationReport>;
+  /**
    * Claims an agent for this instance, or returns the claim it already has.
    * @param options.waitMs how long to wait for a live owner to go; 0 by default
    * @throws {@link AgentInUseError}, ERR_MIGRATION_REQUIRED, ERR_USER_ID_REQUIRED,
@@ -356,6 +705,22 @@ export interface Guard extends EventEmitter<GuardEvents> {
   listSessions(filter?: { active?: boolean; mine?: boolean }): Promise<Session[]>;
   /** Tells within moments which agents became free, anywhere. */
   watchOwnership(listener: (freed: Freed) => void): StopWatching;
+  /** Express middleware that limits requests; `store: 'database'` counts in this database. */
+  rateLimit(options?: Partial<Options>): RateLimitRequestHandler;
+  /** The same limits without HTTP. */
+  createRateLimiter(options?: RateLimiterOptions): RateLimiter;
+
+  /** Connects sessions at a pace, and again when they end. */
+  createReconnectScheduler(options: ReconnectSchedulerOptions): ReconnectScheduler;
+  /**
+   * Claims an agent and keeps it connected: auth state, socket, session row, reconnecting, end.
+   * @throws as {@link claimInstance}
+   */
+  superviseSession(
+    agentId: string,
+    options: SuperviseOptions & Supervision,
+  ): Promise<SupervisedSession>;
+  classifyDisconnect: typeof classifyDisconnect;
   /**
    * Awaits `beforeRelease` for each claim, releases all at once, stops and closes everything.
    * Safe to call twice. Every later call rejects with `ERR_SHUT_DOWN`.
@@ -385,6 +750,17 @@ export function decryptMany(items: ValueToDecrypt[], options: AgentContext): any
 export function inspectEnvelope(stored: unknown): StoredForm;
 /** {@link Guard.needsReencryption} of the default guard. */
 export function needsReencryption(stored: unknown): boolean;
+/** {@link Guard.useGuardedAuthState} of the default guard. */
+export function useGuardedAuthState(
+  claim: Claim,
+  options?: AuthStateOptions,
+): Promise<GuardedAuthState>;
+/** {@link Guard.importAuthState} of the default guard. */
+export function importAuthState(claim: Claim, options?: ImportOptions): Promise<Imported>;
+/** {@link Guard.exportAuthState} of the default guard. */
+export function exportAuthState(claim: Claim, folder: string): Promise<{ files: number }>;
+/** {@link Guard.rotateCredentials} of the default guard. */
+export function rotateCredentials(options?: RotateOptions): Promise<RotationReport>;
 /** {@link Guard.claimInstance} of the default guard. */
 export function claimInstance(
   agentId: string,
@@ -405,3 +781,39 @@ export function listSessions(filter?: { active?: boolean; mine?: boolean }): Pro
 export function watchOwnership(listener: (freed: Freed) => void): StopWatching;
 /** {@link Guard.shutdown} of the default guard. */
 export function shutdown(options?: ShutdownOptions): Promise<void>;
+
+// Rate limits -------------------------------------------------------------------------------
+
+export {
+  AcquireOptions,
+  Algorithm,
+  AugmentedRequest,
+  ClientRateLimitInfo,
+  DraftHeadersVersion,
+  EnabledValidations,
+  IncrementResponse,
+  LegacyStore,
+  Logger as RateLimitLogger,
+  MemoryStore,
+  Options,
+  PendingTurns,
+  RateLimitExceededEventHandler,
+  RateLimitInfo,
+  RateLimiter,
+  RateLimiterOptions,
+  RateLimitRequestHandler,
+  RateLimitResult,
+  Store,
+  ValueDeterminingMiddleware,
+  createRateLimiter,
+  ipKeyGenerator,
+  rateLimit,
+} from './rate-limit.js';
+
+/** {@link Guard.createReconnectScheduler} of the default guard. */
+export function createReconnectScheduler(options: ReconnectSchedulerOptions): ReconnectScheduler;
+/** {@link Guard.superviseSession} of the default guard. */
+export function superviseSession(
+  agentId: string,
+  options: SuperviseOptions & Supervision,
+): Promise<SupervisedSession>;

@@ -2,9 +2,17 @@
 
 // The public face: every name one by one, so that bundlers, ESM and readers find it.
 
-const { asyncOnDefaultGuard, configure, onDefaultGuard } = require('./lib/default-guard');
+const {
+  asyncOnDefaultGuard,
+  configure,
+  defaultGuard,
+  onDefaultGuard,
+} = require('./lib/default-guard');
 const errors = require('./lib/errors');
 const { Guard } = require('./lib/guard');
+const { MemoryStore, ipKeyGenerator } = require('./lib/rate-limit');
+const { GuardLimits } = require('./lib/rate-limit/guard-limits');
+const { classifyDisconnect } = require('./lib/reconnect/facts');
 
 // Errors
 module.exports.GuardError = errors.GuardError;
@@ -18,6 +26,18 @@ module.exports.configure = configure;
 module.exports.migrate = asyncOnDefaultGuard('migrate');
 module.exports.rollback = asyncOnDefaultGuard('rollback');
 
+// Ownership
+module.exports.claimInstance = asyncOnDefaultGuard('claimInstance');
+module.exports.claimInstances = asyncOnDefaultGuard('claimInstances');
+module.exports.startHeartbeat = onDefaultGuard('startHeartbeat');
+module.exports.getOwner = asyncOnDefaultGuard('getOwner');
+module.exports.listSessions = asyncOnDefaultGuard('listSessions');
+module.exports.watchOwnership = onDefaultGuard('watchOwnership');
+module.exports.shutdown = async function shutdown(options) {
+  limits.close(); // those below, too
+  return defaultGuard().shutdown(options);
+};
+
 // Credentials
 module.exports.encryptCredentials = onDefaultGuard('encryptCredentials');
 module.exports.decryptCredentials = onDefaultGuard('decryptCredentials');
@@ -28,11 +48,20 @@ module.exports.decryptMany = onDefaultGuard('decryptMany');
 module.exports.inspectEnvelope = onDefaultGuard('inspectEnvelope');
 module.exports.needsReencryption = onDefaultGuard('needsReencryption');
 
-// Ownership
-module.exports.claimInstance = asyncOnDefaultGuard('claimInstance');
-module.exports.claimInstances = asyncOnDefaultGuard('claimInstances');
-module.exports.startHeartbeat = onDefaultGuard('startHeartbeat');
-module.exports.getOwner = asyncOnDefaultGuard('getOwner');
-module.exports.listSessions = asyncOnDefaultGuard('listSessions');
-module.exports.watchOwnership = onDefaultGuard('watchOwnership');
-module.exports.shutdown = asyncOnDefaultGuard('shutdown');
+// Baileys auth state
+module.exports.useGuardedAuthState = asyncOnDefaultGuard('useGuardedAuthState');
+module.exports.importAuthState = asyncOnDefaultGuard('importAuthState');
+module.exports.exportAuthState = asyncOnDefaultGuard('exportAuthState');
+module.exports.rotateCredentials = asyncOnDefaultGuard('rotateCredentials');
+
+// Rate limits. In memory they need no guard; the default one is made at the first hit that is
+// counted in the database.
+const limits = new GuardLimits(() => Guard.limitStoreOf(defaultGuard()));
+module.exports.rateLimit = limits.rateLimit;
+module.exports.createRateLimiter = limits.createRateLimiter;
+module.exports.MemoryStore = MemoryStore;
+module.exports.ipKeyGenerator = ipKeyGenerator;
+// Reconnecting
+module.exports.createReconnectScheduler = onDefaultGuard('createReconnectScheduler');
+module.exports.superviseSession = asyncOnDefaultGuard('superviseSession');
+module.exports.classifyDisconnect = classifyDisconnect;

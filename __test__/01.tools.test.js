@@ -136,6 +136,21 @@ describe('startProxy', () => {
     await again.end();
   });
 
+  test('leaves no handle of a connection that is cut while its end is passed on', async () => {
+    await client.end();
+    const sockets = () => process.getActiveResourcesInfo().filter((name) => name.includes('TCP'));
+    const before = sockets();
+    const stranger = net.connect(proxy.port, '127.0.0.1').on('error', () => {});
+    const closed = new Promise((resolve) => stranger.once('close', resolve));
+    const [connection] = await once(proxy, 'connection');
+    await once(connection.sockets.server, 'connect');
+    connection.sockets.client.once('end', () => connection.cut());
+    stranger.end();
+    await closed;
+    await new Promise(setImmediate);
+    expect(sockets()).toEqual(before);
+  });
+
   test('cuts in the middle of a statement', async () => {
     proxy.cutAfterBytes(20);
     const created = client.query('CREATE TABLE mark ()').catch((error) => error);

@@ -3,7 +3,7 @@
 // Real processes that die, freeze, stall and leave.
 
 const { startChild } = require('./support/child');
-const { KINDS, freshDatabase, guardsOn, temporaryFolder } = require('./support/databases');
+const { KINDS, freeze, freshDatabase, guardsOn, temporaryFolder } = require('./support/databases');
 
 const TTL = 1500;
 
@@ -85,7 +85,7 @@ describe.each(KINDS)('takeover on %s', (kind) => {
     const successor = guardOf();
     successor.startHeartbeat();
     await successor.claimInstance('keeps-the-watch-going-too');
-    owner.kill('SIGSTOP');
+    await freeze(owner, database);
     const claim = await successor.claimInstance('frozen', { waitMs: 4 * TTL });
     await claim.update({ qrCode: 'of the successor' });
     owner.kill('SIGCONT');

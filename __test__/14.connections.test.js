@@ -67,7 +67,7 @@ describe('PgBouncer in transaction mode, three connections to the server', () =>
     const claim = await one.claimInstance('polled');
     let told;
     const heard = new Promise((resolve) => (told = resolve));
-    const stop = two.watchOwnership(told);
+    const stop = two.watchOwnership((freed) => freed.agentIds.includes('polled') && told(freed));
     await stop.ready;
     await claim.release();
     expect(await heard).toMatchObject({ agentIds: ['polled'], reason: 'released' });

@@ -70,16 +70,16 @@ async function heartbeats(pool, url) {
     const theirs = await timed(loop);
     const theirWal = await wal(pool, loop);
 
-    const guard = createGuard({ databaseUrl: url, leaseTtlMs: 1000, logger: SILENT });
-    await guard.claimInstances(agents);
+    const guard = createGuard({ databaseUrl: url, leaseTtlMs: 2000, logger: SILENT });
     const heartbeat = guard.startHeartbeat({ intervalMs: 3_600_000 });
+    await guard.claimInstances(agents);
     const trips = [];
     let cpuMs;
     const before = heartbeat.stats().beats;
     const ourWal = await wal(pool, async () => {
       const spent = await timed(async () => {
         for (let n = 0; n < 20; n++) {
-          await new Promise((resolve) => setTimeout(resolve, 210));
+          await new Promise((resolve) => setTimeout(resolve, 410));
           trips.push(heartbeat.stats().lastRoundTripMs);
         }
       });

@@ -21,6 +21,7 @@ class Claim {
   #hostname;
   #instanceId;
   #onEnd;
+  #beforeRelease = [];
 
   /** Made by a guard only. `onEnd(claim)` runs once, when the claim is lost or released. */
   constructor(native, { instanceId, hostname, onEnd }) {
@@ -73,8 +74,19 @@ class Claim {
   async release(options) {
     const { deactivate } = checkObject(options, 'options');
     checkOptionalBoolean(deactivate, 'deactivate');
+    await this.flush();
     await this.#settle(this.#native.release(deactivate ?? false));
     this.end('released');
+  }
+
+  /** Awaits `fn` before the agent is given back: writes that are under way belong to this claim. */
+  beforeRelease(fn) {
+    this.#beforeRelease.push(fn);
+  }
+
+  /** Waits for the writes that are under way. */
+  async flush() {
+    await Promise.allSettled(this.#beforeRelease.map((fn) => fn()));
   }
 
   /** The native claim, for the other rooms of this library. */

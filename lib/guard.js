@@ -14,12 +14,17 @@ const {
   checkOptionalId,
   invalidArgument,
 } = require('./arguments');
+const { useGuardedAuthState } = require('./auth-state');
+const { exportAuthState, importAuthState } = require('./auth-state/transfer');
 const { Claim } = require('./claim');
 const { createCredentials } = require('./credentials');
 const { GuardError, ownerFrom, settle, unwrap } = require('./errors');
 const { Heartbeat } = require('./heartbeat');
 const native = require('./native');
 const { resolveOptions } = require('./options');
+const { GuardLimits, NativeLimitStore } = require('./rate-limit/guard-limits');
+const { Reconnecting } = require('./reconnect');
+const { classifyDisconnect } = require('./reconnect/facts');
 
 const SESSION_DATES = ['lastConnected', 'updatedAt'];
 
@@ -30,7 +35,12 @@ class Guard extends EventEmitter {
   #claims = new Map(); // serial of the native claim -> Claim
   #listeners = new Set(); // of watchOwnership
   #heartbeat;
+  #limits = new GuardLimits(() => Guard.limitStoreOf(this));
+  #limitStore;
+  #reconnecting;
   #shutdown;
+  #authStates;
+  #warnedOfPlaintext = false;
 
   constructor(options) {
     super();
@@ -51,6 +61,74 @@ class Guard extends EventEmitter {
         },
         (event) => this.#happened(event),
       ),
+    );
+    this.#reconnecting = new Reconnecting({
+      guard: this,
+      native: this.#native,
+      logger: resolved.logger,
+      claimOn: (agentId) => this.#claims.get(this.#native.held(agentId)),
+      call: (callback, ...args) => this.#call(callback, ...args),
+      trouble: (what, error) => this.#trouble(what, error),
+      checkOpen: () => this.#checkOpen(),
+      isBeating: () => this.#heartbeat !== undefined,
+    });
+  }
+
+  /** What Baileys' `makeWASocket({ auth })` takes, encrypted, in the database, under the fence. */
+  async useGuardedAuthState(claim, options) {
+    this.#checkOpen();
+    this.#warnOfPlaintext();
+    return useGuardedAuthState(claim, this.#states(), options);
+  }
+
+  /** Takes over a `useMultiFileAuthState` folder and the host's `session_data`. */
+  async importAuthState(claim, options) {
+    this.#checkOpen();
+    this.#warnOfPlaintext();
+    return importAuthState(claim, this.#tools(), options);
+  }
+
+  /** Writes the state into a folder that `useMultiFileAuthState` reads. */
+  async exportAuthState(claim, folder) {
+    this.#checkOpen();
+    return exportAuthState(claim, folder, this.#tools());
+  }
+
+  /** Brings everything stored under the current key, while sessions run. */
+  async rotateCredentials(options) {
+    const { batchSize = 200, dryRun = false, onProgress } = checkObject(options, 'options');
+    if (!Number.isInteger(batchSize) || batchSize < 1 || batchSize > 10_000) {
+      throw invalidArgument('batchSize', 'must be a whole number from 1 to 10000');
+    }
+    checkOptionalBoolean(dryRun, 'dryRun');
+    checkOptionalFunction(onProgress, 'onProgress');
+    this.#checkOpen();
+    const progress = (report) => this.#call(onProgress, report);
+    return settle(this.#states().rotate(batchSize, dryRun, progress));
+  }
+
+  #states() {
+    const { acceptPlaintext, acceptLegacy } = this.#options;
+    this.#authStates ??= native.NativeAuthStates.of(
+      this.#native,
+      this.#credentials.keyRing,
+      acceptPlaintext,
+      acceptLegacy,
+    );
+    return this.#authStates;
+  }
+
+  #tools() {
+    const open = (stored, agentId) => this.#credentials.decryptCredentials(stored, { agentId });
+    return { states: this.#states(), open };
+  }
+
+  #warnOfPlaintext() {
+    if (this.#credentials.keyIds.current || this.#warnedOfPlaintext) return;
+    this.#warnedOfPlaintext = true;
+    this.#options.logger.warn(
+      '[BAILEYS] no encryption key is configured: credentials are stored in plain text. ' +
+        '`npx baileys-guard keygen` makes a key for CREDENTIALS_ENCRYPTION_KEY',
     );
   }
 
@@ -208,6 +286,38 @@ class Guard extends EventEmitter {
     return this.#credentials.needsReencryption(stored);
   }
 
+  /** Express middleware that limits requests; `store: 'database'` counts in this database. */
+  rateLimit(options) {
+    this.#checkOpen();
+    return this.#limits.rateLimit(options);
+  }
+
+  /** The same limits without HTTP. */
+  createRateLimiter(options) {
+    this.#checkOpen();
+    return this.#limits.createRateLimiter(options);
+  }
+
+  /** What limiters with `store: 'database'` count in; not for users. */
+  static limitStoreOf(guard) {
+    guard.#checkOpen();
+    return (guard.#limitStore ??= new NativeLimitStore(guard.#native));
+  }
+
+  createReconnectScheduler(options) {
+    this.#checkOpen();
+    return this.#reconnecting.createScheduler(options);
+  }
+
+  async superviseSession(agentId, options) {
+    this.#checkOpen();
+    return this.#reconnecting.superviseSession(agentId, options);
+  }
+
+  classifyDisconnect(error, options) {
+    return classifyDisconnect(error, options);
+  }
+
   shutdown(options) {
     this.#shutdown ??= this.#end(options);
     return this.#shutdown;
@@ -217,22 +327,27 @@ class Guard extends EventEmitter {
     const { timeoutMs = 10_000, beforeRelease } = checkObject(options, 'options');
     checkMs(timeoutMs, 'timeoutMs');
     checkOptionalFunction(beforeRelease, 'beforeRelease');
+    this.#limits.close();
+    const started = performance.now();
+    const left = () => Math.max(0, timeoutMs - (performance.now() - started));
+    const close = async (claim) => {
+      try {
+        await beforeRelease?.(claim);
+      } catch (error) {
+        this.#trouble(`beforeRelease of agent ${claim.agentId} failed`, error);
+      }
+    };
     // The heart goes on beating until the sockets are closed: nobody may take over before.
+    // Most of the time is for handing sessions over one by one, the rest for what is left then.
+    await withTimeout(
+      this.#reconnecting.end({ timeoutMs: timeoutMs * 0.6, beforeRelease: close }),
+      timeoutMs * 0.8,
+    );
     const claims = [...this.#claims.values()];
-    if (beforeRelease) {
-      const closing = Promise.all(
-        claims.map(async (claim) => {
-          try {
-            await beforeRelease(claim);
-          } catch (error) {
-            this.#trouble(`beforeRelease of agent ${claim.agentId} failed`, error);
-          }
-        }),
-      );
-      await withTimeout(closing, timeoutMs);
-    }
+    await withTimeout(Promise.all(claims.map(close)), left());
+    await withTimeout(Promise.all(claims.map((claim) => claim.flush())), left());
     this.#heartbeat?.stop();
-    const told = await this.#native.shutdown(timeoutMs);
+    const told = await this.#native.shutdown(Math.max(left(), 0.2 * timeoutMs));
     for (const claim of claims) claim.end('released');
     this.#listeners.clear();
     if (!told) {

@@ -93,8 +93,27 @@ function lossOf(claim, timeoutMs = 10_000) {
   });
 }
 
+/**
+ * Freezes a process, but not in the middle of a write: on SQLite it would keep the file locked
+ * until it thaws, and nobody could take over.
+ */
+async function freeze(child, database) {
+  for (;;) {
+    child.kill('SIGSTOP');
+    try {
+      await database.query("UPDATE baileys_guard_lease SET held = held WHERE agent_id = ''");
+      return;
+    } catch (error) {
+      if (!/locked|busy/i.test(error.message)) throw error;
+      child.kill('SIGCONT');
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+}
+
 module.exports = {
   KINDS,
+  freeze,
   SILENT,
   freshDatabase,
   guardsOn,

@@ -17,6 +17,7 @@ const { defer } = require('./cleanup');
 const { ServerProcess, serverFolder, giveAway, freePort } = require('./server-process');
 
 const CACHE = path.join(__dirname, '..', '..', 'node_modules', '.cache', 'baileys-guard');
+const UNPACKED = path.join(CACHE, 'pgbouncer');
 
 const quietly = (command, args, options) =>
   execFileSync(command, args, { stdio: ['ignore', 'pipe', 'pipe'], encoding: 'utf8', ...options });
@@ -26,10 +27,9 @@ function onPath(name) {
   return folders.map((folder) => path.join(folder, name)).find((file) => fs.existsSync(file));
 }
 
-/** @returns {string | undefined} folder of the unpacked package, from now or an earlier run */
-function unpacked() {
-  const folder = path.join(CACHE, 'pgbouncer');
-  if (fs.existsSync(folder)) return folder;
+/** Unpacks the package, unless an earlier run did. */
+function unpack() {
+  if (fs.existsSync(UNPACKED)) return;
   fs.mkdirSync(CACHE, { recursive: true });
   const draft = fs.mkdtempSync(path.join(CACHE, 'pgbouncer-'));
   try {
@@ -41,13 +41,12 @@ function unpacked() {
     for (const file of fs.readdirSync(draft).filter((name) => name.endsWith('.deb'))) {
       quietly('dpkg', ['-x', path.join(draft, file), path.join(draft, 'root')]);
     }
-    fs.renameSync(path.join(draft, 'root'), folder);
+    fs.renameSync(path.join(draft, 'root'), UNPACKED);
   } catch (error) {
-    if (!fs.existsSync(folder)) throw error; // else another process was first
+    if (!fs.existsSync(UNPACKED)) throw error; // else another process was first
   } finally {
     fs.rmSync(draft, { recursive: true, force: true });
   }
-  return folder;
 }
 
 function download(folder, options) {
@@ -74,11 +73,12 @@ function ownPackageLists(folder) {
 function findPgBouncer() {
   const command = onPath('pgbouncer');
   if (command) return { command };
-  if (!onPath('apt-get') || !onPath('dpkg')) {
+  if (!fs.existsSync(UNPACKED) && !(onPath('apt-get') && onPath('dpkg'))) {
     return { missing: 'there is no pgbouncer on this system and no apt-get to fetch it with' };
   }
   try {
-    return { folder: unpacked() };
+    unpack();
+    return { folder: UNPACKED };
   } catch (error) {
     // Where it can be had it has to be: a CI that skips these tests proves nothing.
     if (process.env.CI) throw error;
@@ -100,7 +100,7 @@ function program(home) {
   if (missing !== undefined) throw new Error(missing);
   if (command) return { command };
   const root = path.join(home, 'root');
-  fs.cpSync(folder, root, { recursive: true });
+  fs.cpSync(folder, root, { recursive: true, verbatimSymlinks: true });
   const libraries = fs
     .readdirSync(path.join(root, 'usr', 'lib'))
     .map((name) => path.join(root, 'usr', 'lib', name));

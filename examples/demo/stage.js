@@ -1,6 +1,6 @@
 'use strict';
 
-const { randomUUID } = require('node:crypto');
+const { randomBytes, randomUUID } = require('node:crypto');
 const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
@@ -12,6 +12,7 @@ const { Server } = require('./server');
 class Stage {
   #folder = fs.mkdtempSync(path.join(os.tmpdir(), 'baileys-guard-demo-'));
   #servers = [];
+  #key = process.env.CREDENTIALS_ENCRYPTION_KEY || randomBytes(32).toString('hex');
 
   agentId = randomUUID();
   database = process.env.DATABASE_URL || `sqlite:${path.join(this.#folder, 'demo.db')}`;
@@ -23,7 +24,7 @@ class Stage {
   async start(name) {
     const server = new Server(name, {
       DATABASE_URL: this.database,
-      AUTH_DIR: path.join(this.#folder, 'auth_sessions'),
+      CREDENTIALS_ENCRYPTION_KEY: this.#key,
       WA_WEBSOCKET_URL: this.endpoint.url,
       // Where no lock file proves a death, as on macOS, a takeover waits for this long.
       LEASE_TTL_MS: process.env.LEASE_TTL_MS || '10000',

@@ -14,7 +14,7 @@ use crate::clock::BootClock;
 use crate::error::Result;
 use crate::ownership::neighbours::Place;
 use crate::ownership::{HeartbeatSettings, Ownership, Settings};
-use crate::store::{self, DatabaseUrl, SessionFilter, StoreOptions};
+use crate::store::{self, DatabaseUrl, SessionFilter, Store, StoreOptions};
 
 /// How long a call to the database may take before it counts as unanswered.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -119,7 +119,18 @@ pub struct OwnershipStats {
 /// One guard.
 #[napi]
 pub struct NativeGuard {
-    ownership: Arc<Ownership>,
+    pub(super) ownership: Arc<Ownership>,
+}
+
+impl NativeGuard {
+    pub(super) fn ownership(&self) -> &Arc<Ownership> {
+        &self.ownership
+    }
+
+    /// The database behind it.
+    pub(super) fn store(&self) -> &Arc<dyn Store> {
+        self.ownership.store()
+    }
 }
 
 #[napi]
@@ -265,6 +276,12 @@ impl NativeGuard {
         }
     }
 
+    /// Serial number of the claim on an agent, by the name the database gives it, while held.
+    #[napi(catch_unwind)]
+    pub fn held(&self, agent_id: String) -> Option<f64> {
+        self.ownership.held(&agent_id).map(|claim| claim.serial as f64)
+    }
+
     /// The live owner of an agent.
     #[napi(ts_return_type = "Promise<OwnerObject | undefined | Error>")]
     pub async fn owner(&self, agent_id: String) -> Outcome<Option<OwnerObject>> {
@@ -318,6 +335,6 @@ pub fn token(token: i64) -> BigInt {
     BigInt::from(token)
 }
 
-fn millis(ms: f64) -> Duration {
+pub(super) fn millis(ms: f64) -> Duration {
     Duration::try_from_secs_f64(ms / 1000.0).unwrap_or(Duration::MAX)
 }

@@ -125,15 +125,18 @@ impl Inner {
         }
     }
 
-    async fn bury_dead_neighbours(&self, owners: &[Owner]) -> Result<()> {
+    /// Whether any of them is dead, buried by this call or by another task's a moment before.
+    async fn bury_dead_neighbours(&self, owners: &[Owner]) -> Result<bool> {
+        let mut dead = false;
         let peers: BTreeMap<_, _> =
             owners.iter().map(|owner| (&owner.peer.incarnation, &owner.peer)).collect();
         for peer in peers.into_values() {
             if self.place.life_of(peer, self.store.one_machine()) == Life::Gone {
+                dead = true;
                 self.bury(peer, Death::Gone).await?;
             }
         }
-        Ok(())
+        Ok(dead)
     }
 
     fn in_use(&self, owner: Owner) -> InUse {

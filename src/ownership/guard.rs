@@ -111,6 +111,17 @@ impl Ownership {
         self.inner.ledger.all()
     }
 
+    /// The claim on an agent, by the name the database gives it, if it is held at this moment.
+    pub fn held(&self, agent_id: &str) -> Option<Arc<Claim>> {
+        let claim = self.inner.ledger.get(agent_id)?;
+        self.holds(&claim).then_some(claim)
+    }
+
+    /// The present incarnation, which is entered when there is none.
+    pub async fn incarnation(&self) -> Result<String> {
+        Ok(self.inner.term().await?.incarnation().to_owned())
+    }
+
     /// Claims one agent; with `wait`, waits that long for a live owner to go.
     pub async fn claim(
         &self,

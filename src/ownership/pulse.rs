@@ -3,6 +3,7 @@
 //! One task, one connection. Beats go out at a fixed rate; a failed one is tried again with
 //! backoff. The answer to a beat brings everybody's counter and a check sum of the own leases.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use crate::error::{Error, LossReason, Result};
 use crate::store::{Beat, Death, Fence, Peer};
 
-use super::claim::Term;
+use super::claim::{Claim, Term};
 use super::event::Event;
 use super::inner::{Inner, lock};
 use super::neighbours::Life;
@@ -163,22 +164,31 @@ impl Inner {
         if buried {
             self.stats.burials.fetch_add(1, Ordering::Relaxed);
             lock(&self.watch).forget(&peer.incarnation);
+            // Before its file goes: whoever finds the file missing then knows why.
+            self.freed.send_modify(|count| *count += 1);
             self.place.clear(&peer.incarnation);
             self.tell(Event::Buried {
                 instance_id: peer.instance_id.clone(),
                 proven: how == Death::Gone,
             });
-            self.freed.send_modify(|count| *count += 1);
         }
         Ok(buried)
     }
 
     async fn refresh_sessions(&self, term: &Term) -> Result<()> {
+        // A row that is inserted while the answer is on its way is not in it and not gone.
+        let shown: HashMap<String, Arc<Claim>> = self
+            .ledger
+            .all()
+            .into_iter()
+            .filter(|claim| claim.shown.load(Ordering::SeqCst))
+            .map(|claim| (claim.agent_id.clone(), claim))
+            .collect();
         for agent in self.store.refresh_sessions(&term.registration).await? {
-            let Some(claim) = self.ledger.get(&agent) else { continue };
-            if claim.shown.load(Ordering::SeqCst) && !self.ledger.is_busy(&agent) {
+            let Some(claim) = shown.get(&agent) else { continue };
+            if claim.ended().is_none() && !self.ledger.is_busy(&agent) {
                 let fence = claim.fence();
-                self.lose(&claim, LossReason::RowGone);
+                self.lose(claim, LossReason::RowGone);
                 self.store.release(&[fence], false).await?;
             }
         }

@@ -15,6 +15,7 @@
 //! `DatabaseUnavailable` and the outcome is unknown: the statement may have been committed.
 
 mod auth;
+mod limits;
 mod postgres;
 mod sqlite;
 mod url;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use auth::{AuthChange, AuthKey, AuthRow, AuthStore, AuthSwap, SessionData};
+pub use limits::{Limit, LimitId, LimitStore, Verdict};
 pub use url::DatabaseUrl;
 
 use crate::error::{OwnerInfo, Result};
@@ -244,6 +246,42 @@ pub struct Migrated {
     pub duplicates: Vec<(String, i64)>,
 }
 
+/// How often an agent's connection has failed without holding since.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reconnect {
+    /// The agent, canonical.
+    pub agent_id: String,
+    /// Connects made.
+    pub tries: u32,
+    /// Ends that counted.
+    pub failures: u32,
+    /// Time from the first of them to the last.
+    pub failing: Duration,
+    /// Quarantines in a row.
+    pub quarantines: u32,
+    /// What is left to wait.
+    pub wait: Duration,
+    /// Why it waits.
+    pub reason: Option<String>,
+}
+
+/// What there is to resume: sessions that are active and not in conflict, by their newest row.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Orphans {
+    /// Some of those without a live owner, at random.
+    pub agents: Vec<String>,
+    /// How many are without a live owner.
+    pub orphans: usize,
+    /// How many there are in all.
+    pub should_run: usize,
+    /// How many of them the asking incarnation owns.
+    pub mine: usize,
+    /// Other live incarnations that take part in resuming.
+    pub peers: usize,
+    /// Other incarnations that took part and died within the last minute.
+    pub lately_dead: usize,
+}
+
 /// Tells that something may have become free. Only a hint: the reader asks the database.
 #[async_trait]
 pub trait Changes: Send {
@@ -254,7 +292,7 @@ pub trait Changes: Send {
 
 /// The promise. All agent ids passed in are canonical, all slices may be empty.
 #[async_trait]
-pub trait Store: AuthStore + Send + Sync + 'static {
+pub trait Store: AuthStore + LimitStore + Send + Sync + 'static {
     /// The agent id as the host's column would give it back (a uuid in lower case with hyphens
     /// where the column is of type uuid). Fails with `InvalidArgument` where it cannot be stored.
     async fn canonical_agent(&self, agent_id: &str) -> Result<String>;
@@ -310,6 +348,18 @@ pub trait Store: AuthStore + Send + Sync + 'static {
     async fn update_session(&self, fence: &Fence, update: &SessionUpdate) -> Result<Written>;
     /// The newest session row of every agent, with its live owner.
     async fn sessions(&self, incarnation: &str, filter: SessionFilter) -> Result<Vec<Session>>;
+
+    /// What is recorded of these agents; nothing for those whose connection last held.
+    async fn recall_reconnects(&self, agents: &[String]) -> Result<Vec<Reconnect>>;
+    /// Records, under the fence of each; a record without tries, failures and quarantines is
+    /// deleted. Records of agents whose fence does not hold are left out.
+    async fn record_reconnects(&self, records: &[(Fence, Reconnect)]) -> Result<()>;
+    /// `incarnation` takes part in resuming, until it dies or leaves.
+    async fn join_resumers(&self, incarnation: &str) -> Result<()>;
+    /// `incarnation` resumes nothing any more.
+    async fn leave_resumers(&self, incarnation: &str) -> Result<()>;
+    /// What there is to resume, with at most `limit` orphans by name.
+    async fn orphans(&self, incarnation: &str, limit: u32) -> Result<Orphans>;
 
     /// Closes all connections. Calls in flight may fail.
     async fn close(&self);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use baileys_guard::store::{Changes, Death};
 use tokio::time::timeout;
 
-use super::{Site, agent};
+use super::{Site, agent, agents, by_agent};
 
 /// Beyond what a loaded machine adds, and far below the patience of a feed.
 const SOON: Duration = Duration::from_secs(2);
@@ -52,5 +52,18 @@ pub async fn what_happened_between_two_calls_is_noticed(site: &Site) {
     let mut changes = b.store.changes().await.unwrap();
     assert!(timeout(Duration::from_millis(300), changes.changed()).await.is_err(), "too early");
     a.release(&grant).await;
+    noticed(&mut changes).await;
+}
+
+pub async fn an_exchange_between_two_calls_is_noticed(site: &Site) {
+    let (a, b) = (site.member("a").await, site.member("b").await);
+    // Claimed in one statement, as they are here, agents have one token.
+    let claimed = a.try_claim(1, &agents(1..5)).await;
+    let grants = by_agent(&claimed.grants);
+    let mut changes = b.store.changes().await.unwrap();
+    a.release(grants[agent(1).as_str()]).await;
+    noticed(&mut changes).await;
+    b.claim(1, &agent(1)).await;
+    a.release(grants[agent(2).as_str()]).await;
     noticed(&mut changes).await;
 }

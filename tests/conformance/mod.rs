@@ -8,6 +8,8 @@ pub mod changes;
 pub mod claims;
 pub mod fences;
 pub mod instances;
+pub mod limits;
+pub mod reconnects;
 pub mod schema;
 pub mod sessions;
 pub mod takeovers;
@@ -307,6 +309,16 @@ macro_rules! conformance_suite {
                 all_sessions_are_listed_once
                 sessions_are_filtered
             }
+            reconnects {
+                a_successor_goes_on_where_its_predecessor_was
+                a_clean_record_is_no_record
+                only_the_holder_records
+                many_are_recorded_and_recalled_at_once
+                what_should_run_and_nobody_has_is_an_orphan
+                no_more_orphans_are_named_than_asked_for
+                the_newest_row_says_whether_a_session_should_run
+                those_who_resume_know_of_each_other
+            }
             schema {
                 nothing_works_before_migration
                 an_empty_database_gets_the_table
@@ -319,11 +331,21 @@ macro_rules! conformance_suite {
                 a_table_of_ours_that_is_used_survives_a_rollback
                 a_rollback_of_nothing_does_nothing
             }
+            limits {
+                a_fixed_window_decides_as_in_memory
+                a_sliding_window_decides_as_in_memory
+                gcra_decides_as_in_memory
+                a_limit_of_zero_lets_nothing_pass
+                hits_from_everywhere_on_one_key_are_counted_one_by_one
+                keys_do_not_meet
+                what_says_nothing_any_more_is_swept
+            }
             changes {
                 a_release_is_noticed
                 a_burial_is_noticed
                 a_retirement_is_noticed
                 what_happened_between_two_calls_is_noticed
+                an_exchange_between_two_calls_is_noticed
             }
         }
     };

@@ -41,7 +41,9 @@ mod connection;
 mod failure;
 mod host;
 mod leases;
+mod limits;
 mod pooler;
+mod reconnects;
 mod schema;
 mod sessions;
 
@@ -54,13 +56,14 @@ use self::failure::{Failure, is_missing};
 use self::host::HostTable;
 use crate::error::{Error, Result};
 use crate::store::{
-    Beat, Changes, Claimed, DatabaseUrl, Death, Fence, Free, Migrated, Owner, Peer, Registration,
-    Session, SessionFilter, SessionUpdate, Store, StoreOptions, Written,
+    Beat, Changes, Claimed, DatabaseUrl, Death, Fence, Free, Migrated, Orphans, Owner, Peer,
+    Reconnect, Registration, Session, SessionFilter, SessionUpdate, Store, StoreOptions, Written,
 };
 
 /// One PostgreSQL database.
 pub struct PostgresStore {
-    db: Connections,
+    db: Arc<Connections>,
+    sweeping: Arc<limits::Sweeping>,
     host: RwLock<Option<Arc<HostTable>>>,
 }
 
@@ -71,7 +74,7 @@ impl PostgresStore {
             return Err(Error::Internal("not a postgres URL".to_owned()));
         };
         let db = Connections::new(url, options.max_connections, options.call_timeout)?;
-        Ok(Self { db, host: RwLock::default() })
+        Ok(Self { db: Arc::new(db), sweeping: Arc::default(), host: RwLock::default() })
     }
 
     /// What the host's table is like; looked up once, and again when a column was not there.
@@ -186,6 +189,26 @@ impl Store for PostgresStore {
 
     async fn sessions(&self, incarnation: &str, filter: SessionFilter) -> Result<Vec<Session>> {
         self.done("listing sessions", sessions::list(self, incarnation, filter).await)
+    }
+
+    async fn recall_reconnects(&self, agents: &[String]) -> Result<Vec<Reconnect>> {
+        self.done("reading reconnects", reconnects::recall(&self.db, agents).await)
+    }
+
+    async fn record_reconnects(&self, records: &[(Fence, Reconnect)]) -> Result<()> {
+        self.done("recording reconnects", reconnects::record(&self.db, records).await)
+    }
+
+    async fn join_resumers(&self, incarnation: &str) -> Result<()> {
+        self.done("taking part in resuming", reconnects::join(&self.db, incarnation).await)
+    }
+
+    async fn leave_resumers(&self, incarnation: &str) -> Result<()> {
+        self.done("leaving the resumers", reconnects::leave(&self.db, incarnation).await)
+    }
+
+    async fn orphans(&self, incarnation: &str, limit: u32) -> Result<Orphans> {
+        self.done("looking for orphans", reconnects::orphans(&self.db, incarnation, limit).await)
     }
 
     async fn close(&self) {

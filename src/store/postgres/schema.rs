@@ -27,8 +27,13 @@ macro_rules! migrations {
 }
 
 /// In the order in which they are applied. Add new ones at the end.
-const MIGRATIONS: &[Migration] =
-    migrations!["008_add_instance_tracking", "009_add_leases", "011_add_auth_state",];
+const MIGRATIONS: &[Migration] = migrations![
+    "008_add_instance_tracking",
+    "009_add_leases",
+    "010_rate_limits",
+    "011_add_auth_state",
+    "012_add_reconnects",
+];
 
 /// Held until the transaction ends: of several processes that start at once the first migrates
 /// and the others find it done. The number is "baileys" on a telephone's keys.

@@ -35,8 +35,10 @@ struct Seen {
     dead: i64,
     /// Leases that were released …
     released: i64,
-    /// … and their tokens, for one may be released while another is claimed.
-    tokens: i64,
+    /// … and which, for one may be released while another is claimed. Agents that were claimed
+    /// together have one token, so the row counts too; squares keep two pairs of rows with equal
+    /// sums apart.
+    which: i64,
 }
 
 impl Watch {
@@ -54,8 +56,8 @@ impl Watch {
             None => self.connection.insert(self.db.connect().await?),
         };
         let seen = look(connection, self.seen).await?;
-        let differs = (seen.dead, seen.released, seen.tokens)
-            != (self.seen.dead, self.seen.released, self.seen.tokens);
+        let differs = (seen.dead, seen.released, seen.which)
+            != (self.seen.dead, self.seen.released, self.seen.which);
         self.seen = seen;
         Ok(differs)
     }
@@ -70,11 +72,12 @@ async fn look(connection: &mut SqliteConnection, before: Seen) -> Result<Seen, F
     }
     let freed = sqlx::query_as(
         "SELECT (SELECT count(*) FROM baileys_guard_instance WHERE dead_at IS NOT NULL),
-                count(*), coalesce(sum(token & 0xffffffff), 0)
-           FROM baileys_guard_lease WHERE held = 0",
+                count(*), coalesce(sum((x * x >> 16) & 0xffffffff), 0)
+           FROM (SELECT (token + rowid * 40503) & 0x7fffffff AS x
+                   FROM baileys_guard_lease WHERE held = 0)",
     );
-    let (dead, released, tokens) = freed.fetch_one(connection).await?;
-    Ok(Seen { version, dead, released, tokens })
+    let (dead, released, which) = freed.fetch_one(connection).await?;
+    Ok(Seen { version, dead, released, which })
 }
 
 #[async_trait]

@@ -60,12 +60,28 @@ macro_rules! newest_first {
     };
 }
 
+/// The newest row of every agent, as a table.
+macro_rules! newest_sessions {
+    () => {
+        concat!(
+            "(SELECT * FROM (SELECT CAST(agent_id AS TEXT) AS agent, CAST(user_id AS TEXT) AS user_id,
+                CAST(phone_number AS TEXT) AS phone_number, CAST(status AS TEXT) AS status,
+                coalesce(is_active IN (1, '1', 'true'), 0) AS active, last_connected,
+                updated_at, row_number() OVER (PARTITION BY agent_id ORDER BY ",
+            newest_first!(),
+            ") AS place FROM whatsapp_sessions WHERE agent_id IS NOT NULL) WHERE place = 1)"
+        )
+    };
+}
+
 mod auth;
 mod changes;
 mod connection;
 mod failure;
 mod host;
 mod leases;
+mod limits;
+mod reconnects;
 mod schema;
 mod sessions;
 
@@ -82,14 +98,15 @@ use self::failure::Failure;
 use self::host::HostTable;
 use crate::error::{Error, Result};
 use crate::store::{
-    Beat, Changes, Claimed, DatabaseUrl, Death, Fence, Free, Migrated, Owner, Peer, Registration,
-    Session, SessionFilter, SessionUpdate, Store, StoreOptions, Written,
+    Beat, Changes, Claimed, DatabaseUrl, Death, Fence, Free, Migrated, Orphans, Owner, Peer,
+    Reconnect, Registration, Session, SessionFilter, SessionUpdate, Store, StoreOptions, Written,
 };
 
 /// One SQLite file.
 pub struct SqliteStore {
     file: PathBuf,
     db: Arc<Connections>,
+    sweeping: limits::Sweeping,
 }
 
 impl SqliteStore {
@@ -101,7 +118,7 @@ impl SqliteStore {
         let file = std::path::absolute(&path)
             .map_err(|error| Error::option("databaseUrl", format!("{path:?}: {error}")))?;
         let db = Connections::new(file.clone(), options.max_connections, options.call_timeout);
-        Ok(Self { file, db: Arc::new(db) })
+        Ok(Self { file, db: Arc::new(db), sweeping: limits::Sweeping::default() })
     }
 
     /// Runs a call to its end or to the end of its time.
@@ -224,6 +241,26 @@ impl Store for SqliteStore {
 
     async fn sessions(&self, incarnation: &str, filter: SessionFilter) -> Result<Vec<Session>> {
         self.call("listing sessions", sessions::list(&self.db, incarnation, filter)).await
+    }
+
+    async fn recall_reconnects(&self, agents: &[String]) -> Result<Vec<Reconnect>> {
+        self.call("reading reconnects", reconnects::recall(&self.db, agents)).await
+    }
+
+    async fn record_reconnects(&self, records: &[(Fence, Reconnect)]) -> Result<()> {
+        self.call("recording reconnects", reconnects::record(&self.db, records)).await
+    }
+
+    async fn join_resumers(&self, incarnation: &str) -> Result<()> {
+        self.call("taking part in resuming", reconnects::join(&self.db, incarnation)).await
+    }
+
+    async fn leave_resumers(&self, incarnation: &str) -> Result<()> {
+        self.call("leaving the resumers", reconnects::leave(&self.db, incarnation)).await
+    }
+
+    async fn orphans(&self, incarnation: &str, limit: u32) -> Result<Orphans> {
+        self.call("looking for orphans", reconnects::orphans(&self.db, incarnation, limit)).await
     }
 
     async fn close(&self) {

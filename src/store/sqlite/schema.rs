@@ -28,8 +28,13 @@ macro_rules! migrations {
 }
 
 /// In the order in which they are applied. Add new ones at the end.
-const MIGRATIONS: &[Migration] =
-    migrations!["008_add_instance_tracking", "009_add_leases", "011_add_auth_state",];
+const MIGRATIONS: &[Migration] = migrations![
+    "008_add_instance_tracking",
+    "009_add_leases",
+    "010_rate_limits",
+    "011_add_auth_state",
+    "012_add_reconnects",
+];
 
 pub(super) async fn migrate(db: &Connections) -> Result<Migrated, Failure> {
     let mut writer = db.writer().await?;

@@ -247,16 +247,13 @@ pub(super) async fn list(
         host_ms!("s.updated_at"),
         " AS updated_at_ms, coalesce(i.incarnation = ?1, 0) AS mine, i.incarnation, ",
         owner_columns!(),
-        " FROM (SELECT CAST(agent_id AS TEXT) AS agent, CAST(user_id AS TEXT) AS user_id,
-                  CAST(phone_number AS TEXT) AS phone_number, CAST(status AS TEXT) AS status,
-                  coalesce(is_active IN (1, '1', 'true'), 0) AS active, last_connected,
-                  updated_at, row_number() OVER (PARTITION BY agent_id ORDER BY ",
-        newest_first!(),
-        ") AS place FROM whatsapp_sessions WHERE agent_id IS NOT NULL) s
+        " FROM ",
+        newest_sessions!(),
+        " s
           LEFT JOIN baileys_guard_lease l ON l.agent_id = s.agent AND l.held = 1
           LEFT JOIN baileys_guard_instance i ON i.incarnation = l.incarnation
                 AND i.dead_at IS NULL
-         WHERE s.place = 1 AND (?2 IS NULL OR s.active = ?2)
+         WHERE (?2 IS NULL OR s.active = ?2)
            AND (?3 IS NULL OR coalesce(i.incarnation = ?1, 0) = ?3)
          ORDER BY s.agent"
     ))

@@ -23,11 +23,11 @@ const sessions = new Map();
 let stopping = false;
 
 /** Starts the session of a claim, unless it runs. */
-function start(claim) {
+function start(claim, options) {
   const known = sessions.get(claim.agentId);
   if (known?.claim === claim && !known.ended) return known;
   if (stopping) throw new HttpError(503, 'this server is shutting down');
-  const session = new Session(claim);
+  const session = new Session(claim, options);
   sessions.set(claim.agentId, session);
   session.open();
   return session;
@@ -35,7 +35,7 @@ function start(claim) {
 
 /** Connects an agent. Rejects with AgentInUseError when another instance has it. */
 async function initWhatsApp(agentId, { userId } = {}) {
-  return start(await claimInstance(agentId, { userId }));
+  return start(await claimInstance(agentId, { userId }), { asked: true });
 }
 
 async function getStatus(agentId) {

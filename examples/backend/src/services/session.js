@@ -34,8 +34,12 @@ class Session {
   #attempts = 0;
   #written = Promise.resolve(); // the last write of the session row
 
-  constructor(claim) {
+  #mayPairAnew;
+
+  /** `asked`: a person wants to connect, and may pair anew where the phone has ended the pairing. */
+  constructor(claim, { asked = false } = {}) {
     this.claim = claim;
+    this.#mayPairAnew = asked;
     claim.signal.addEventListener('abort', () => this.close(), { once: true });
   }
 
@@ -66,7 +70,7 @@ class Session {
     this.#end('disconnected');
     await sock.logout();
     await this.close();
-    await this.#auth.setAside();
+    await this.#auth.clear();
   }
 
   async sendMessage(jid, content) {
@@ -112,6 +116,7 @@ class Session {
   }
 
   #connected(jid) {
+    this.#mayPairAnew = false; // from here on a logout is news for a person
     this.reason = null;
     this.#after(STABLE_AFTER_MS, () => (this.#attempts = 0));
     const phoneNumber = jid.split(/[:@]/)[0];
@@ -124,6 +129,11 @@ class Session {
     const next = afterDisconnect(error, this.#attempts);
     this.reason = next.reason;
     console.info(`[BAILEYS] agent ${this.agentId}: ${next.reason}; ${next.action}`);
+    if (next.loggedOut && this.#mayPairAnew) {
+      this.#mayPairAnew = false;
+      this.#pairAnew();
+      return;
+    }
     if (next.action === 'stop') {
       this.#stop(next).catch((failure) =>
         console.error(`[BAILEYS] agent ${this.agentId}:`, failure),
@@ -141,10 +151,22 @@ class Session {
     clearTimeout(this.#timer);
   }
 
-  /** Nothing more that this instance can do: shows why and gives the agent back. */
-  async #stop({ status, isActive, loggedOut }) {
+  /** The credentials are of a pairing that the phone has ended: makes room for a new one. */
+  async #pairAnew() {
+    try {
+      await this.#auth.clear();
+      if (!this.ended && this.claim.held) await this.open();
+    } catch (error) {
+      this.#disconnected(error);
+    }
+  }
+
+  /**
+   * Nothing more that this instance can do: shows why and gives the agent back. Credentials stay,
+   * also after a logout, until somebody pairs anew.
+   */
+  async #stop({ status, isActive }) {
     this.#end(status);
-    if (loggedOut) await this.#auth.setAside();
     await this.#show({ status, isActive, qrCode: null });
     await this.claim.release();
   }

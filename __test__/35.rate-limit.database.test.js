@@ -1,0 +1,430 @@
+'use strict';
+
+// Limits over all instances: what one process makes of a database that answers, refuses, is slow
+// or away (against a stand-in), and what several processes make of a real one.
+
+const { createRateLimit } = require('../lib/rate-limit');
+const { createDatabaseLimits } = require('../lib/rate-limit/database-limits');
+const { Gate, createRateLimiterFactory } = require('../lib/rate-limit/limiter');
+const { GuardError } = require('../lib/errors');
+const { startChild } = require('./support/child');
+const { KINDS, SILENT, freshDatabase, guardsOn } = require('./support/databases');
+const { startPostgres, withClient } = require('./support/postgres');
+const { FakeResponse, fakeRequest } = require('./rate-limit/fakes');
+
+async function hit(limiter, ip = '1.2.3.4') {
+  const request = fakeRequest({ ip });
+  const response = new FakeResponse(() => {});
+  const next = jest.fn();
+  await limiter(request, response, next);
+  const [error] = next.mock.calls[0] ?? [];
+  return {
+    passed: next.mock.calls.length === 1 && error === undefined,
+    error,
+    info: request.rateLimit,
+  };
+}
+
+describe('against a database that stands in', () => {
+  const away = () => new GuardError('ERR_DATABASE_UNAVAILABLE', 'counting a hit: nobody is there');
+  let asked;
+  let answer;
+  let logger;
+
+  /** Counts in a map, in fixed windows; fails or waits when told to. */
+  class StandIn {
+    counts = new Map();
+
+    async take(id, rule, points) {
+      asked.push({ id: id.toString('hex'), rule, points });
+      await answer();
+      const key = id.toString('hex');
+      const taken = this.counts.get(key) ?? 0;
+      const allowed = taken + points <= rule.limit;
+      if (allowed) this.counts.set(key, taken + points);
+      return {
+        allowed,
+        used: allowed ? taken + points : taken + 1,
+        remaining: rule.limit - (allowed ? taken + points : taken),
+        resetInMs: 5000,
+        retryAfterMs: allowed ? 0 : 5000,
+        hitAt: 42,
+      };
+    }
+
+    async refund(id, _rule, points, hitAt) {
+      asked.push({ refund: points, hitAt });
+      this.counts.set(id.toString('hex'), this.counts.get(id.toString('hex')) - points);
+    }
+
+    async reset(id) {
+      this.counts.delete(id.toString('hex'));
+    }
+  }
+
+  const make = () => {
+    const store = new StandIn();
+    const databaseLimits = createDatabaseLimits(() => store);
+    const defaults = { store: 'database', logger };
+    return {
+      rateLimit: (options) =>
+        createRateLimit(databaseLimits)({ ...defaults, validate: false, ...options }),
+      createRateLimiter: (options) =>
+        createRateLimiterFactory(databaseLimits, new Gate())({ ...defaults, ...options }),
+    };
+  };
+
+  beforeEach(() => {
+    jest.useFakeTimers({ now: Date.UTC(2026, 0, 1), doNotFake: ['setImmediate', 'nextTick'] });
+    asked = [];
+    answer = () => {};
+    logger = { error: jest.fn(), warn: jest.fn() };
+  });
+  afterEach(() => jest.useRealTimers());
+
+  test('what it answers is what the request sees, by this machine’s clock', async () => {
+    const { rateLimit } = make();
+    const { info } = await hit(rateLimit({ limit: 3 }));
+    const resetTime = new Date(Date.now() + 5000);
+    expect(info).toEqual({ limit: 3, used: 1, remaining: 2, resetTime, key: '1.2.3.4' });
+  });
+
+  test('a key known to be refused is not asked about again, for a second at most', async () => {
+    const { createRateLimiter } = make();
+    const limiter = createRateLimiter({ limit: 2 });
+    for (let i = 0; i < 3; i += 1) await limiter.consume('a');
+    expect(asked).toHaveLength(3);
+    jest.advanceTimersByTime(400);
+    expect(await limiter.consume('a')).toMatchObject({
+      allowed: false,
+      used: 4,
+      retryAfterMs: 4600,
+      resetTime: new Date(Date.now() + 4600),
+    });
+    jest.advanceTimersByTime(599);
+    expect((await limiter.consume('a')).used).toBe(5);
+    expect(asked).toHaveLength(3);
+    expect((await limiter.consume('b')).allowed).toBe(true);
+    jest.advanceTimersByTime(1);
+    await limiter.consume('a');
+    expect(asked).toHaveLength(5);
+  });
+
+  test('who wants less, or may have more, is asked about', async () => {
+    const { createRateLimiter, rateLimit } = make();
+    const limiter = createRateLimiter({ limit: 3 });
+    await limiter.consume('a', 2);
+    expect((await limiter.consume('a', 2)).allowed).toBe(false);
+    expect((await limiter.consume('a', 3)).allowed).toBe(false);
+    expect(asked).toHaveLength(2);
+    expect((await limiter.consume('a', 1)).allowed).toBe(true);
+
+    let limit = 1;
+    const dynamic = rateLimit({ limit: () => limit });
+    await hit(dynamic);
+    expect((await hit(dynamic)).passed).toBe(false);
+    limit = 2;
+    expect((await hit(dynamic)).passed).toBe(true);
+  });
+
+  test('a reset and a clock set back end what is known', async () => {
+    const { createRateLimiter } = make();
+    const limiter = createRateLimiter({ limit: 1 });
+    for (let i = 0; i < 3; i += 1) await limiter.consume('a');
+    expect(asked).toHaveLength(2);
+    await limiter.reset('a');
+    expect((await limiter.consume('a')).allowed).toBe(true);
+    await limiter.consume('a');
+    jest.setSystemTime(Date.UTC(2020, 0, 1));
+    await limiter.consume('a');
+    expect(asked).toHaveLength(5);
+  });
+
+  test('a hit is given back with its own moment, a refused one is not', async () => {
+    const { rateLimit } = make();
+    const limiter = rateLimit({ limit: 1, skipFailedRequests: true });
+    for (let i = 0; i < 2; i += 1) {
+      const response = new FakeResponse(() => {});
+      await limiter(fakeRequest({ ip: '1.1.1.1' }), response, () => {});
+      response.end(500, 'finish');
+      await new Promise((resolve) => setImmediate(resolve));
+      expect(asked.filter(({ refund }) => refund)).toHaveLength(i + 1);
+    }
+    expect(asked[1]).toEqual({ refund: 1, hitAt: 42 });
+  });
+
+  test('without insurance the error goes to the caller, or past the limit if told so', async () => {
+    const { createRateLimiter, rateLimit } = make();
+    answer = () => Promise.reject(away());
+    const error = expect.objectContaining({ code: 'ERR_DATABASE_UNAVAILABLE' });
+    await expect(createRateLimiter({}).consume('a')).rejects.toEqual(error);
+    await expect(createRateLimiter({}).acquire('a')).rejects.toEqual(error);
+    expect((await hit(rateLimit({}))).error).toEqual(error);
+    const open = rateLimit({ passOnStoreError: true });
+    expect(await hit(open)).toMatchObject({ passed: true, info: undefined });
+    expect(logger.error).toHaveBeenCalledTimes(1);
+  });
+
+  test('with insurance this process counts meanwhile, and finds the database again', async () => {
+    const { createRateLimiter } = make();
+    const limiter = createRateLimiter({ limit: 2, insurance: 'memory', name: 'insured' });
+    answer = () => Promise.reject(away());
+    const consumed = [];
+    for (let i = 0; i < 5; i += 1) consumed.push((await limiter.consume('a')).allowed);
+    expect(consumed).toEqual([true, true, false, false, false]);
+    expect(asked).toHaveLength(1); // within the first second nobody tries it again
+    expect(logger.warn.mock.calls).toEqual([
+      [away(), 'baileys-guard: rate limiter insured lost the database and counts in memory'],
+    ]);
+
+    jest.advanceTimersByTime(1000);
+    expect((await limiter.consume('a')).allowed).toBe(false);
+    await settle();
+    expect(asked).toHaveLength(2);
+    answer = () => {};
+    jest.advanceTimersByTime(1000);
+    expect((await limiter.consume('a')).allowed).toBe(false); // still the insurance's answer
+    await settle();
+    expect(logger.warn).toHaveBeenCalledTimes(2);
+    expect((await limiter.consume('a')).used).toBe(2); // the probe was a real hit
+    expect(asked).toHaveLength(4);
+  });
+
+  test('a database that does not answer keeps one request waiting, not all', async () => {
+    const { createRateLimiter } = make();
+    const limiter = createRateLimiter({ limit: 100, insurance: 'memory' });
+    answer = () => Promise.reject(away());
+    await limiter.consume('a');
+    let give;
+    answer = () => new Promise((_resolve, reject) => (give = () => reject(away())));
+    jest.advanceTimersByTime(1000);
+    for (let i = 0; i < 20; i += 1) expect((await limiter.consume('a')).allowed).toBe(true);
+    jest.advanceTimersByTime(60_000);
+    for (let i = 0; i < 20; i += 1) expect((await limiter.consume('a')).allowed).toBe(true);
+    expect(asked).toHaveLength(2);
+    give();
+  });
+
+  test('what is no outage is not insured', async () => {
+    const { createRateLimiter } = make();
+    answer = () => Promise.reject(new GuardError('ERR_MIGRATION_REQUIRED', 'not migrated'));
+    const limiter = createRateLimiter({ insurance: 'memory' });
+    await expect(limiter.consume('a')).rejects.toMatchObject({ code: 'ERR_MIGRATION_REQUIRED' });
+  });
+
+  test('who leaves the line while the database is asked gives back what it got', async () => {
+    const { createRateLimiter } = make();
+    const limiter = createRateLimiter({ limit: 1 });
+    let give;
+    answer = () => new Promise((resolve) => (give = resolve));
+    const controller = new AbortController();
+    const first = limiter.acquire('a', { signal: controller.signal });
+    const second = limiter.acquire('a');
+    await settle();
+    controller.abort(new Error('gone'));
+    await expect(first).rejects.toThrow('gone');
+    give();
+    await settle();
+    give();
+    expect((await second).allowed).toBe(true);
+    expect(asked.map(({ refund }) => refund)).toEqual([undefined, 1, undefined]);
+  });
+
+  test('each limiter counts apart: by its name, its rule, or its turn', async () => {
+    const { createRateLimiter } = make();
+    const ids = async (options) => {
+      const limiter = createRateLimiter(options);
+      await limiter.consume('a');
+      return { id: asked.at(-1).id, name: asked.at(-1).rule.name };
+    };
+    const plain = await ids({ limit: 5 });
+    expect(plain.name).toBe('fixed-window/60000/5/');
+    expect((await ids({ limit: 5 })).name).toBe('fixed-window/60000/5/#2');
+    expect((await ids({ limit: 6 })).name).toBe('fixed-window/60000/6/');
+    const named = await ids({ limit: 5, name: 'mine' });
+    expect(await ids({ limit: 7, name: 'mine' })).toEqual(named);
+    const seen = new Set(asked.map(({ id }) => id));
+    expect(seen.size).toBe(4);
+    // In every process the same: nothing random goes into it.
+    const other = make().createRateLimiter({ limit: 5 });
+    await other.consume('a');
+    expect(asked.at(-1).id).toBe(plain.id);
+  });
+
+  test('keys of every kind and length are sixteen bytes, each its own', async () => {
+    const limiter = make().createRateLimiter({ limit: 1 });
+    const keys = ['', '1', 1, undefined, 'undefined', null, '\ud800', '\ud801', 'k'.repeat(1e5)];
+    for (const key of keys) await limiter.consume(key);
+    const ids = asked.map(({ id }) => id);
+    expect(new Set(ids).size).toBe(keys.length);
+    for (const id of ids) expect(id).toMatch(/^[0-9a-f]{32}$/);
+  });
+
+  async function settle() {
+    for (let i = 0; i < 20; i += 1) await Promise.resolve();
+  }
+});
+
+describe.each(KINDS)('on %s', (kind) => {
+  let database;
+  let guardOf;
+
+  beforeAll(async () => {
+    database = await freshDatabase(kind);
+    guardOf = guardsOn(database);
+  });
+
+  test.each([['fixed-window'], ['sliding-window'], ['gcra']])(
+    'two guards share one limit: %s',
+    async (algorithm) => {
+      const options = { store: 'database', algorithm, limit: 3, windowMs: 600_000, logger: SILENT };
+      const name = `shared ${algorithm}`;
+      const limiters = [guardOf(), guardOf()].map((guard) =>
+        guard.rateLimit({ ...options, name, validate: false }),
+      );
+      const hits = [];
+      for (let i = 0; i < 6; i += 1) hits.push(await hit(limiters[i % 2]));
+      expect(hits.map(({ passed }) => passed)).toEqual([true, true, true, false, false, false]);
+      expect(hits.slice(0, 4).map(({ info }) => info.used)).toEqual([1, 2, 3, 4]);
+      expect(await limiters[0].getKey('1.2.3.4')).toMatchObject({ totalHits: expect.any(Number) });
+      await limiters[1].resetKey('1.2.3.4');
+      expect(await limiters[0].getKey('1.2.3.4')).toBeUndefined();
+      expect((await hit(limiters[1])).passed).toBe(true);
+    },
+  );
+
+  test('waiting as long as told succeeds, by the database’s clock', async () => {
+    for (const algorithm of ['fixed-window', 'sliding-window', 'gcra']) {
+      const limiter = guardOf().createRateLimiter({
+        store: 'database',
+        algorithm,
+        limit: 4,
+        windowMs: 800,
+        name: `waiting ${algorithm}`,
+      });
+      await limiter.consume('a', 4);
+      const waited = await limiter.acquire('a');
+      expect(waited.allowed).toBe(true);
+      const least = algorithm === 'gcra' ? 200 : 800;
+      expect(waited.waitedMs).toBeGreaterThan(least - 100);
+      expect(waited.waitedMs).toBeLessThan(least + 700);
+    }
+  });
+
+  test('blockMs holds for all', async () => {
+    const options = { store: 'database', limit: 1, windowMs: 100, blockMs: 60_000, name: 'block' };
+    const [one, two] = [guardOf(), guardOf()].map((guard) => guard.createRateLimiter(options));
+    await one.consume('a');
+    expect((await one.consume('a')).retryAfterMs).toBeGreaterThan(59_000);
+    expect(await two.consume('a')).toMatchObject({ allowed: false, remaining: 0 });
+  });
+
+  test('six connection attempts over four processes: the sixth is refused', async () => {
+    const children = await Promise.all(Array.from({ length: 4 }, () => open('attempts', 5)));
+    const attempts = [];
+    for (let i = 0; i < 6; i += 1) attempts.push(await children[i % 4].call('consume', 'user'));
+    expect(attempts.map(({ allowed }) => allowed)).toEqual([true, true, true, true, true, false]);
+    expect(attempts[5].used).toBe(6);
+  });
+
+  test('fifty connections on one key over four processes: never more than the limit', async () => {
+    const windowMs = 1500;
+    const children = await Promise.all(
+      Array.from({ length: 4 }, () => open('hammered', 20, windowMs)),
+    );
+    const until = Date.now() + 5000;
+    const all = await Promise.all(children.map((child) => child.call('hammer', 'hot', 13, until)));
+    const passed = all.flatMap((one) => one.passed).sort((a, b) => a - b);
+    expect(all.reduce((sum, { hits }) => sum + hits, 0)).toBeGreaterThan(1000);
+    // Exactly the limit in each window: twenty at once, and the next twenty a window later. The
+    // times are those of the answers, which come a little after the database's.
+    expect(passed.length % 20).toBe(0);
+    expect(passed.length).toBeGreaterThanOrEqual(60);
+    for (let i = 0; i + 20 < passed.length; i += 20) {
+      expect(passed[i + 20] - passed[i]).toBeGreaterThan(windowMs - 400);
+    }
+  });
+
+  async function open(name, limit, windowMs = 15 * 60_000) {
+    const child = await startChild('rate-limiter.js');
+    const options = { name, limit, windowMs, algorithm: 'sliding-window' };
+    await child.call('open', database.url, options);
+    return child;
+  }
+
+  test('after shutdown a hit is told so, and who waits is sent away', async () => {
+    const guard = guardOf();
+    const options = { store: 'database', limit: 1, name: 'closed', validate: false };
+    const limiter = guard.createRateLimiter({ store: 'database', limit: 1, name: 'closed' });
+    const middleware = guard.rateLimit({ ...options, logger: SILENT });
+    await limiter.acquire('a');
+    const waiting = expect(limiter.acquire('a')).rejects.toMatchObject({ code: 'ERR_SHUT_DOWN' });
+    await new Promise((resolve) => setImmediate(resolve));
+    await guard.shutdown();
+    await waiting;
+    await expect(limiter.consume('b')).rejects.toMatchObject({ code: 'ERR_SHUT_DOWN' });
+    expect((await hit(middleware)).error).toMatchObject({ code: 'ERR_SHUT_DOWN' });
+    expect(() => guard.rateLimit()).toThrow(expect.objectContaining({ code: 'ERR_SHUT_DOWN' }));
+  });
+
+  test('before migration a hit names the command', async () => {
+    const bare = await freshDatabase(kind, { migrated: false });
+    const limiter = guardsOn(bare)().createRateLimiter({ store: 'database' });
+    await expect(limiter.consume('a')).rejects.toMatchObject({ code: 'ERR_MIGRATION_REQUIRED' });
+  });
+});
+
+if (KINDS.includes('postgres')) {
+  describe('a PostgreSQL server', () => {
+    let server;
+    let guardOf;
+
+    beforeAll(async () => {
+      server = await startPostgres();
+      guardOf = guardsOn({ url: server.url() });
+      await guardOf().migrate();
+    });
+
+    test('that stops and comes back: the insurance counts meanwhile', async () => {
+      const logger = { ...SILENT, warn: jest.fn() };
+      const options = { store: 'database', limit: 2, insurance: 'memory', logger };
+      const limiter = guardOf().createRateLimiter({ ...options, name: 'insured' });
+      expect((await limiter.consume('a')).allowed).toBe(true);
+      await server.stop('immediate');
+      const consumed = [];
+      for (let i = 0; i < 4; i += 1) consumed.push((await limiter.consume('b')).allowed);
+      expect(consumed).toEqual([true, true, false, false]);
+      await server.start();
+      const again = () => logger.warn.mock.calls.some(([, text]) => /again/.test(text));
+      while (!again()) {
+        await limiter.consume('c');
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+      // A crash empties an unlogged table: the counts of before are gone.
+      expect((await limiter.consume('a')).used).toBe(1);
+    });
+
+    test('hits update in place: no index, no dead rows that only a vacuum removes', async () => {
+      const limiter = guardOf().createRateLimiter({ store: 'database', limit: 50, name: 'hot' });
+      for (let i = 0; i < 300; i += 1) await limiter.consume(`key ${i % 100}`);
+      await withClient(server.url(), async (client) => {
+        const stats = async () => {
+          await client.query('SELECT pg_stat_clear_snapshot()');
+          const { rows } = await client.query(
+            `SELECT n_tup_upd::int AS updates, n_tup_hot_upd::int AS hot, relpersistence
+               FROM pg_stat_user_tables JOIN pg_class ON pg_class.oid = relid
+              WHERE pg_class.relname = 'baileys_guard_rate_limit'`,
+          );
+          return rows[0];
+        };
+        let seen = await stats();
+        while (seen.updates < 200) {
+          await limiter.consume('key 1'); // a connection tells its numbers when it is used
+          seen = await stats();
+        }
+        expect(seen.relpersistence).toBe('u');
+        expect(seen.hot / seen.updates).toBeGreaterThan(0.95);
+      });
+    });
+  });
+}

@@ -1,0 +1,83 @@
+'use strict';
+
+// What `makeWASocket({ auth })` takes, kept in the database.
+
+const { checkObject, describe } = require('../arguments');
+const { Claim } = require('../claim');
+const { GuardError, invalidArgument } = require('../errors');
+const { StoredState } = require('./state');
+
+const CREDS = ['creds', '']; // where the credentials are stored
+
+const states = new WeakMap(); // Claim -> StoredState, shared by all auth states of a claim
+
+/** The stored state of a claim: one for all who use it, so that they see each other's writes. */
+function storedState(claim, native) {
+  if (!(claim instanceof Claim)) {
+    throw invalidArgument('claim', `must be a claim of this guard, got ${describe(claim)}`);
+  }
+  let state = states.get(claim);
+  if (!state) {
+    state = new StoredState(claim, native.open(claim.native));
+    states.set(claim, state);
+  }
+  return state;
+}
+
+/** Baileys itself: the user's, or the one that is installed. */
+async function loadBaileys(given) {
+  if (given) return given;
+  try {
+    return await import('baileys');
+  } catch (cause) {
+    throw new GuardError(
+      'ERR_BAILEYS_MISSING',
+      'baileys cannot be loaded; install baileys 7, or pass it as the option baileys',
+      { cause },
+    );
+  }
+}
+
+/**
+ * @param {Claim} claim
+ * @param {object} native NativeAuthStates of the guard
+ * @param {{ baileys?: object }} [options]
+ */
+async function useGuardedAuthState(claim, native, options) {
+  const stored = storedState(claim, native);
+  const { initAuthCreds, proto } = await loadBaileys(checkObject(options, 'options').baileys);
+  const revive = (kind, value) =>
+    kind === 'app-state-sync-key' ? proto.Message.AppStateSyncKeyData.fromObject(value) : value;
+
+  // A read that fails throws: taken for "none", it would make new credentials over a pairing.
+  const creds = (await stored.read(CREDS[0], [CREDS[1]])).get(CREDS[1]) ?? initAuthCreds();
+
+  const keys = {
+    async get(type, ids) {
+      const found = await stored.read(type, ids);
+      const values = {};
+      for (const [id, value] of found) values[id] = revive(type, value);
+      return values;
+    },
+    set(data) {
+      const entries = Object.entries(data).flatMap(([type, values]) =>
+        Object.entries(values ?? {}).map(([id, value]) => [type, id, value]),
+      );
+      return handled(stored.write(entries));
+    },
+  };
+
+  return {
+    state: { creds, keys },
+    saveCreds: () => handled(stored.write([[...CREDS, creds]])),
+    clear: () => stored.clear(),
+  };
+}
+
+/** Baileys ignores the promises of its listeners: a rejection must not end the process. */
+function handled(promise) {
+  promise.catch(() => {});
+  return promise;
+}
+
+module.exports = { CREDS, storedState, useGuardedAuthState };

@@ -1,0 +1,110 @@
+'use strict';
+
+// The stored state of one claim: values by (type, id), read and written under its fence.
+
+const { ClaimLostError, settle } = require('../errors');
+const { Cache } = require('./cache');
+const { decode, encode } = require('./values');
+const { Writes } = require('./writes');
+
+class StoredState {
+  #claim;
+  #native;
+  #writes;
+  #cache = new Cache();
+
+  constructor(claim, native) {
+    this.#claim = claim;
+    this.#native = native;
+    this.#writes = new Writes(native, () => claim.held);
+    claim.signal.addEventListener('abort', () => this.#cache.clear(), { once: true });
+    claim.beforeRelease(() => this.#writes.flush());
+  }
+
+  /** `Map` of id to value of those that exist. Sees every write called before. */
+  async read(kind, ids) {
+    await this.#writes.settled(kind, ids);
+    this.#checkHeld();
+    const found = new Map();
+    const unknown = [];
+    for (const id of ids) {
+      const stored = this.#cache.get(kind, id);
+      if (stored === undefined) unknown.push(id);
+      else if (stored) found.set(id, stored);
+    }
+    if (unknown.length > 0) {
+      const items = await this.#fenced(this.#native.get(kind, unknown));
+      const read = new Map(items.map(({ id, content, bytes }) => [id, { content, bytes }]));
+      // A write called while this was on its way decides what is known about its keys.
+      await this.#writes.settled(kind, unknown);
+      for (const id of unknown) {
+        const stored = this.#cache.get(kind, id) ?? read.get(id) ?? null;
+        this.#cache.put(kind, id, stored);
+        if (stored) found.set(id, stored);
+      }
+      this.#checkHeld();
+    }
+    for (const [id, { content, bytes }] of found) {
+      found.set(id, decode(content, bytes));
+    }
+    return found;
+  }
+
+  /** Stores all entries `[type, id, value]` or none; null and undefined delete. */
+  async write(entries) {
+    // Serialised now: what the caller changes later belongs to a later write.
+    const changes = entries.map(([kind, id, value]) => {
+      const stored = value === null || value === undefined ? null : encode(value);
+      return { kind, id, stored };
+    });
+    if (changes.length === 0) return;
+    for (const { kind, id } of changes) this.#cache.forget(kind, id);
+    await this.#fenced(this.#writes.write(changes));
+    if (this.#claim.held) {
+      for (const { kind, id, stored } of changes) this.#cache.put(kind, id, stored);
+    }
+  }
+
+  /** Deletes everything, the credentials too. */
+  async clear() {
+    await this.#writes.flush();
+    this.#cache.clear();
+    await this.#fenced(this.#native.clear());
+  }
+
+  /** Every stored value, a page at a time. */
+  async *all() {
+    await this.#writes.flush();
+    let [kind, id] = ['', ''];
+    for (;;) {
+      const page = await this.#fenced(this.#native.list(kind, id));
+      if (page.length === 0) return;
+      for (const item of page) {
+        ({ kind, id } = item);
+        yield { kind, id, value: decode(item.content, item.bytes) };
+      }
+    }
+  }
+
+  /** The host's `session_data`, parsed; undefined where there is none. */
+  async sessionData() {
+    const text = await this.#fenced(this.#native.sessionData());
+    return text === null || text === undefined ? undefined : JSON.parse(text);
+  }
+
+  #checkHeld() {
+    if (!this.#claim.held) throw this.#claim.signal.reason;
+  }
+
+  /** A refused call ends the claim at once, and with it the user's socket. */
+  async #fenced(promise) {
+    try {
+      return await settle(promise);
+    } catch (error) {
+      if (error instanceof ClaimLostError) this.#claim.end(error.reason);
+      throw error;
+    }
+  }
+}
+
+module.exports = { StoredState };

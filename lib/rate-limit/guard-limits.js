@@ -1,0 +1,52 @@
+'use strict';
+
+// The limits of one guard: those in its database, and those in memory made through it.
+
+const { settle } = require('../errors');
+const { createDatabaseLimits } = require('./database-limits');
+const { createRateLimit } = require('./index');
+const { Gate, createRateLimiterFactory } = require('./limiter');
+
+/** A guard's database as `DatabaseLimits` asks it. */
+class NativeLimitStore {
+  #native;
+
+  /** @param {import('../../binding').NativeGuard} native */
+  constructor(native) {
+    this.#native = native;
+  }
+
+  take(id, rule, points, waits) {
+    return settle(this.#native.takePoints(id, rule, points, waits));
+  }
+
+  peek(id, rule) {
+    return settle(this.#native.peekPoints(id, rule));
+  }
+
+  refund(id, rule, points, hitAt) {
+    return settle(this.#native.refundPoints(id, rule, points, hitAt));
+  }
+
+  reset(id) {
+    return settle(this.#native.resetPoints(id));
+  }
+}
+
+class GuardLimits {
+  #gate = new Gate();
+
+  /** @param {() => NativeLimitStore} openDatabase called at every hit, and never before one */
+  constructor(openDatabase) {
+    const databaseLimits = createDatabaseLimits(openDatabase);
+    this.rateLimit = createRateLimit(databaseLimits);
+    this.createRateLimiter = createRateLimiterFactory(databaseLimits, this.#gate);
+  }
+
+  /** Sends away all that wait for a turn. */
+  close() {
+    this.#gate.close();
+  }
+}
+
+module.exports = { GuardLimits, NativeLimitStore };

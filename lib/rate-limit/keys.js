@@ -1,0 +1,54 @@
+'use strict';
+
+// Keys are strings. A key generator may return something else, and then a Map would keep 1 and
+// '1' apart, and two objects too. Native tables take a text and a number for its kind, which
+// says the same.
+
+const STRING = 0;
+const NUMBER = 1;
+const UNDEFINED = 2;
+const NULL = 3;
+const BOOLEAN = 4;
+const BIGINT = 5;
+const IDENTITY = 6;
+const SHARED_SYMBOL = 7;
+
+/** @returns {number} the kind of a key */
+function kindOf(key) {
+  switch (typeof key) {
+    case 'string':
+      return STRING;
+    case 'number':
+      return NUMBER;
+    case 'undefined':
+      return UNDEFINED;
+    case 'boolean':
+      return BOOLEAN;
+    case 'bigint':
+      return BIGINT;
+    case 'symbol':
+      return Symbol.keyFor(key) === undefined ? IDENTITY : SHARED_SYMBOL;
+    default:
+      return key === null ? NULL : IDENTITY;
+  }
+}
+
+const identities = new WeakMap();
+let lastIdentity = 0;
+
+/** @returns {string} the text of a key, one for each key of its kind */
+function textOf(key) {
+  switch (kindOf(key)) {
+    case STRING:
+      return key;
+    case IDENTITY:
+      if (!identities.has(key)) identities.set(key, String((lastIdentity += 1)));
+      return identities.get(key);
+    case SHARED_SYMBOL:
+      return Symbol.keyFor(key);
+    default:
+      return String(key);
+  }
+}
+
+module.exports = { kindOf, textOf };

@@ -1,0 +1,151 @@
+'use strict';
+
+// createRateLimiter(): the same limits without HTTP, and a line to wait in.
+
+const { GuardError, invalidArgument } = require('../errors');
+const { check, checkRule, checkStore, isCount } = require('./extensions');
+const { MemoryLimits } = require('./limits');
+const { consoleLogger } = require('./options');
+const { TurnQueue } = require('./queue');
+
+const DEFAULTS = {
+  algorithm: 'fixed-window',
+  windowMs: 60_000,
+  limit: 5,
+  burst: undefined,
+  blockMs: 0,
+  store: 'memory',
+  name: undefined,
+  insurance: undefined,
+  maxKeys: undefined,
+  maxQueue: 1000,
+  logger: consoleLogger,
+};
+
+function parse(passed = {}) {
+  const known = Object.keys(DEFAULTS);
+  const unknown = Object.keys(passed).find((name) => !known.includes(name));
+  check(unknown === undefined, unknown, `is not known; there are ${known.join(', ')}`);
+  const given = Object.entries(passed).filter(([, value]) => value !== undefined);
+  const options = { ...DEFAULTS, ...Object.fromEntries(given) };
+  checkRule(options);
+  check(isCount(options.limit, 1), 'limit', 'expected a whole number from 1 on');
+  check(isCount(options.blockMs, 0), 'blockMs', 'expected milliseconds from 0 on');
+  check(isCount(options.maxQueue, 0), 'maxQueue', 'expected a whole number from 0 on');
+  const { store, logger } = options;
+  check(store === 'memory' || store === 'database', 'store', "expected 'memory' or 'database'");
+  check(typeof logger?.error === 'function', 'logger', 'needs the functions error and warn');
+  checkStore(options);
+  return options;
+}
+
+const closedError = () => new GuardError('ERR_SHUT_DOWN', 'this rate limiter has been closed');
+
+/** Closes many limiters at once, and holds on to those only for which somebody waits. */
+class Gate {
+  closed = false;
+  waiting = new Set();
+
+  close() {
+    this.closed = true;
+    for (const limiter of [...this.waiting]) limiter.close();
+  }
+}
+
+class RateLimiter {
+  #options;
+  #capacity;
+  #limits;
+  #queue;
+  #gate;
+  #closed = false;
+
+  constructor(options, databaseLimits, gate) {
+    this.#gate = gate;
+    const { store, limit, burst, windowMs, maxQueue, logger } = options;
+    this.#options = options;
+    this.#capacity = burst ?? limit;
+    this.#limits = store === 'database' ? databaseLimits(options) : new MemoryLimits(options);
+    this.#queue = new TurnQueue({
+      maxQueue,
+      logger,
+      paceMs: windowMs / limit,
+      take: (key, points) => this.#limits.take(key, limit, points, true),
+      refund: (key, points, { hitAt }) => this.#limits.refund(key, limit, points, hitAt),
+      onBusy: (waits) => (waits ? gate.waiting.add(this) : gate.waiting.delete(this)),
+    });
+  }
+
+  /** Takes points now if they are there. Resolves either way; see `allowed`. */
+  async consume(key, points = 1) {
+    this.#checkOpen();
+    this.#checkPoints(points);
+    return this.#result(key, await this.#limits.take(key, this.#options.limit, points));
+  }
+
+  /** What `consume(key)` would get; takes nothing. */
+  async peek(key) {
+    this.#checkOpen();
+    return this.#result(key, await this.#limits.peek(key, this.#options.limit));
+  }
+
+  /** Forgets a key. Who waits for it asks again. */
+  async reset(key) {
+    this.#checkOpen();
+    await this.#limits.resetKey(key);
+    this.#queue.wake(key);
+  }
+
+  /** Waits for its turn, then takes the points. */
+  async acquire(key, { points = 1, signal, onProgress } = {}) {
+    this.#checkOpen();
+    this.#checkPoints(points);
+    if (signal !== undefined && typeof signal?.addEventListener !== 'function') {
+      throw invalidArgument('signal', 'expected an AbortSignal');
+    }
+    if (onProgress !== undefined && typeof onProgress !== 'function') {
+      throw invalidArgument('onProgress', 'expected a function');
+    }
+    const decision = await this.#queue.wait(key, { points, signal, onProgress });
+    return { ...this.#result(key, decision), waitedMs: decision.waitedMs };
+  }
+
+  /** Who waits: for one key, or for all of them. */
+  pending(...args) {
+    return args.length === 0 ? this.#queue.all() : this.#queue.pending(args[0]);
+  }
+
+  /** Sends away all that wait, with ERR_SHUT_DOWN, as every later call is. */
+  close() {
+    this.#closed = true;
+    this.#queue.close(closedError());
+  }
+
+  #checkOpen() {
+    if (this.#closed || this.#gate.closed) throw closedError();
+  }
+
+  #checkPoints(points) {
+    if (!isCount(points, 1)) throw invalidArgument('points', 'expected a whole number from 1 on');
+    if (points > this.#capacity) {
+      throw invalidArgument('points', `${points} never pass where ${this.#capacity} is the most`);
+    }
+  }
+
+  #result(key, { allowed, used, remaining, resetTime, retryAfterMs }) {
+    const { limit } = this.#options;
+    return { key, allowed, limit, used, remaining, resetTime, retryAfterMs };
+  }
+}
+
+/**
+ * Makes `createRateLimiter` for one guard.
+ *
+ * @param {(options: object) => object} databaseLimits makes what `store: 'database'` counts with
+ * @param {Gate} gate closes what was made
+ */
+function createRateLimiterFactory(databaseLimits, gate) {
+  return (options) => new RateLimiter(parse(options), databaseLimits, gate);
+}
+
+module.exports = { Gate, createRateLimiterFactory };

@@ -1,0 +1,263 @@
+'use strict';
+
+// The way of one request, in express-rate-limit's order:
+//
+//   listeners -> skip -> key -> count -> limit -> request property -> headers -> give back
+//   -> refused: Retry-After, then the handler; else next()
+//
+// Each step is a function that goes on to the next at once, unless an option answered with a
+// promise. Whatever throws or rejects on the way goes to next(error). Algorithms that have to
+// know the limit to decide (see limits.js) are asked for it before they count.
+
+const headers = require('./headers');
+const { giveBack, watch } = require('./give-back');
+const { HIT, MemoryStore, RESET_AT } = require('./memory-store');
+const { isThenable } = require('./then');
+
+/** What is known of one request so far. */
+class Call {
+  constructor(request, response, next) {
+    this.request = request;
+    this.response = response;
+    this.next = next;
+    this.now = 0;
+    this.key = undefined;
+    this.limit = undefined;
+    this.used = 0;
+    this.remaining = 0;
+    this.resetTime = undefined;
+    this.refused = false;
+    this.hitAt = 0;
+    this.endings = undefined;
+    this.info = undefined;
+  }
+}
+
+const DONE = Promise.resolve();
+/** A property that is not enumerable, writable or configurable; used again for each request. */
+const CURRENT = { value: 0 };
+
+/** Goes on with a value, now or when it is there, and knows what time it is then. */
+function step(value, next, call) {
+  if (!isThenable(value)) return next(value, call);
+  return Promise.resolve(value).then((settled) => {
+    call.now = Date.now();
+    return next(settled, call);
+  });
+}
+
+/**
+ * @param {object} options parsed, with defaults
+ * @param {object} used the same, as handlers are shown it
+ * @param {import('./validations').Validations} validations
+ * @param {boolean} decides whether the store decides with the limit, or counts without
+ */
+function createMiddleware(options, used, validations, decides) {
+  // Read once: an object made of so many parts is slow to read from.
+  const { handler, identifier, keyGenerator, logger, passOnStoreError, retryAfter, skip } = options;
+  const { legacyHeaders, limit: limitOption, requestPropertyName, standardHeaders } = options;
+  const { store, windowMs } = options;
+  const { pending } = validations;
+  const givesBack = options.skipFailedRequests || options.skipSuccessfulRequests;
+  const tells = legacyHeaders || standardHeaders;
+
+  function afterSkip(skipped, call) {
+    if (skipped) return void call.next();
+    return step(keyGenerator(call.request, call.response), decides ? ask : count, call);
+  }
+
+  // A store that counts: increment, then look at the limit.
+
+  function count(key, call) {
+    call.key = key;
+    if (store.increment === MemoryStore.prototype.increment) {
+      call.now = Date.now();
+      call.used = store[HIT](key, call.now);
+      call.resetTime = new Date(store[RESET_AT]);
+      return counted(call);
+    }
+    let result;
+    try {
+      result = store.increment(key);
+    } catch (error) {
+      return storeFailed(error, call);
+    }
+    if (!isThenable(result)) return readCount(result, call);
+    return Promise.resolve(result).then(
+      (settled) => readCount(settled, call),
+      (error) => storeFailed(error, call),
+    );
+  }
+
+  function readCount(result, call) {
+    try {
+      call.used = result.totalHits;
+      call.resetTime = result.resetTime;
+      // The decision about giving back comes later; nobody may move the date until then.
+      if (givesBack && call.resetTime) call.resetTime = new Date(call.resetTime.getTime());
+    } catch (error) {
+      return storeFailed(error, call);
+    }
+    call.now = Date.now();
+    return counted(call);
+  }
+
+  function storeFailed(error, call) {
+    if (!passOnStoreError) throw error;
+    logger.error(
+      error,
+      'express-rate-limit: error from store, allowing request without rate-limiting.',
+    );
+    call.next();
+  }
+
+  function counted(call) {
+    if (pending.positiveHits) validations.run('positiveHits', call.used);
+    if (pending.singleCount) validations.run('singleCount', call.request, store, call.key);
+    return step(limitOf(call), judge, call);
+  }
+
+  function judge(limit, call) {
+    if (pending.limit) validations.run('limit', limit);
+    call.limit = limit;
+    call.remaining = Math.max(limit - call.used, 0);
+    call.refused = call.used > limit;
+    return tell(call);
+  }
+
+  // A store that decides: look at the limit, then take.
+
+  function ask(key, call) {
+    call.key = key;
+    return step(limitOf(call), take, call);
+  }
+
+  function take(limit, call) {
+    if (pending.limit) validations.run('limit', limit);
+    call.limit = limit;
+    let decision;
+    try {
+      decision = store.take(call.key, limit, 1);
+    } catch (error) {
+      return storeFailed(error, call);
+    }
+    if (!isThenable(decision)) return decided(decision, call);
+    return Promise.resolve(decision).then(
+      (settled) => decided(settled, call),
+      (error) => storeFailed(error, call),
+    );
+  }
+
+  function decided(decision, call) {
+    call.now = decision.now;
+    call.used = decision.used;
+    call.remaining = decision.remaining;
+    call.resetTime = decision.resetTime;
+    call.refused = !decision.allowed;
+    call.hitAt = decision.hitAt;
+    if (pending.singleCount) validations.run('singleCount', call.request, store, call.key);
+    return tell(call);
+  }
+
+  // From here on both ways are one.
+
+  function limitOf(call) {
+    return typeof limitOption === 'function'
+      ? limitOption(call.request, call.response)
+      : limitOption;
+  }
+
+  function tell(call) {
+    const { limit, used, remaining, resetTime, key, request, response } = call;
+    const info = { limit, used, remaining, resetTime, key };
+    // The name of before version 7, kept out of sight.
+    CURRENT.value = used;
+    Object.defineProperty(info, 'current', CURRENT);
+    call.info = info;
+    request[requestPropertyName] = info;
+    if (legacyHeaders && !response.headersSent) {
+      headers.setLegacyHeaders(response, info, call.now);
+    }
+    if (!standardHeaders || response.headersSent) return finish(undefined, call);
+    return tellStandard(call);
+  }
+
+  function tellStandard(call) {
+    const { info, now, response, request } = call;
+    switch (standardHeaders) {
+      case 'draft-6':
+        headers.setDraft6Headers(response, info, now, windowMs);
+        return finish(undefined, call);
+      case 'draft-7':
+        if (pending.headersResetTime) validations.run('headersResetTime', info.resetTime);
+        headers.setDraft7Headers(response, info, now, windowMs);
+        return finish(undefined, call);
+      case 'draft-8': {
+        const name = typeof identifier === 'function' ? identifier(request, response) : identifier;
+        return step(name, tellDraft8, call);
+      }
+      default:
+        validations.run('headersDraftVersion', standardHeaders);
+        return finish(undefined, call);
+    }
+  }
+
+  function tellDraft8(name, call) {
+    const { info, now, response } = call;
+    if (pending.headersResetTime) validations.run('headersResetTime', info.resetTime);
+    if (!response.headersSent) {
+      headers.setDraft8Headers(response, info, now, windowMs, name);
+    }
+    return finish(undefined, call);
+  }
+
+  function decrement({ key, resetTime }) {
+    // A hit of a window that has ended is not in the count any more.
+    if (resetTime && Date.now() >= resetTime.getTime()) return undefined;
+    return store.decrement(key);
+  }
+
+  function refund({ key, limit, refused, hitAt }) {
+    // A refused hit has taken nothing.
+    return refused ? undefined : store.refund(key, limit, 1, hitAt);
+  }
+
+  function finish(_, call) {
+    if (givesBack) giveBack(options, call, () => (decides ? refund(call) : decrement(call)));
+    if (!call.refused) return void call.next();
+    if (!tells) return refuse(call);
+    const seconds =
+      typeof retryAfter === 'function' ? retryAfter(call.request, call.response) : retryAfter;
+    return step(seconds, tellRetryAfter, call);
+  }
+
+  function tellRetryAfter(seconds, call) {
+    const { response, info, now } = call;
+    if (!response.headersSent) {
+      headers.setRetryAfter(response, info, now, windowMs, seconds);
+    }
+    return refuse(call);
+  }
+
+  function refuse(call) {
+    return handler(call.request, call.response, call.next, used);
+  }
+
+  return function limiter(request, response, next) {
+    let outcome;
+    try {
+      const call = new Call(request, response, next);
+      if (givesBack) call.endings = watch(options, response);
+      outcome = step(skip(request, response), afterSkip, call);
+    } catch (error) {
+      outcome = Promise.reject(error);
+    }
+    if (!isThenable(outcome)) return DONE;
+    // Twice, because next() itself may throw; what it throws goes to next(), too.
+    return Promise.resolve(outcome).then(nothing, next).then(nothing, next);
+  };
+}
+
+function nothing() {}
+
+module.exports = { createMiddleware };

@@ -1,0 +1,18 @@
+'use strict';
+
+// The numbers that JavaScript and native code hand each other without making an object:
+// indices into one Float64Array, the same as in src/binding/rate_limit.rs.
+
+module.exports = {
+  LIMIT: 0, // in: the limit of this call
+  POINTS: 1, // in: the points of this call
+  USED: 2,
+  REMAINING: 3,
+  RESET_AT: 4, // milliseconds since the epoch; NaN when the window never ends
+  RETRY_AFTER: 5, // milliseconds
+  OVERFLOWING: 6, // 1 while new keys share one count because there is no room
+  HIT_AT: 7, // in: when the hit that is given back was made
+  WAITS: 8, // in: 1 when whoever asks waits for a turn, so that no refusal is counted
+
+  create: () => new Float64Array(9),
+};

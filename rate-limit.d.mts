@@ -1,0 +1,2 @@
+export * from './rate-limit.js';
+export { rateLimit as default } from './rate-limit.js';

@@ -1,0 +1,124 @@
+//! Looks for sessions that nobody runs, and says how many of them to take.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::clock::{Clock, Tick};
+use crate::error::Result;
+use crate::ownership::Ownership;
+
+use super::share::{Picture, allowance, surplus};
+
+/// What to do after a look.
+#[derive(Debug, Clone, Default)]
+pub struct Look {
+    /// Agents to claim now.
+    pub take: Vec<String>,
+    /// What was seen.
+    pub picture: Picture,
+    /// This instance's share of all.
+    pub share: usize,
+    /// How many sessions are above it by so much that some may be handed over.
+    pub surplus: usize,
+}
+
+/// One instance's part in resuming.
+pub struct Resumer {
+    ownership: Arc<Ownership>,
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The incarnation that takes part. A new one of the same process has to join anew.
+    joined: Option<String>,
+    since: Option<Tick>,
+    /// How many orphans there were at the last look, and since when nobody took one.
+    orphans: usize,
+    untouched_since: Option<Tick>,
+}
+
+impl Resumer {
+    /// Takes part from the first look on.
+    pub fn new(ownership: Arc<Ownership>, clock: Arc<dyn Clock>) -> Self {
+        Self { ownership, clock, state: Mutex::default() }
+    }
+
+    /// Looks; `room` is how many sessions could be connected soon.
+    pub async fn look(&self, room: usize) -> Result<Look> {
+        let incarnation = self.ownership.incarnation().await?;
+        let store = self.ownership.store();
+        if self.with(|state, _| state.joined.as_ref() != Some(&incarnation)) {
+            store.join_resumers(&incarnation).await?;
+            self.with(|state, now| {
+                state.joined = Some(incarnation.clone());
+                state.since.get_or_insert(now);
+            });
+        }
+        let limit = u32::try_from(room).unwrap_or(u32::MAX);
+        let mut found = store.orphans(&incarnation, limit).await?;
+        let picture = Picture {
+            should_run: found.should_run,
+            mine: found.mine,
+            orphans: found.orphans,
+            resumers: found.peers + 1,
+            lately: found.lately_dead.max(found.peers + 1),
+        };
+        let (age, untouched) = self.with(|state, now| state.saw(&picture, now));
+        found.agents.truncate(allowance(&picture, room, age, untouched));
+        Ok(Look {
+            take: found.agents,
+            picture,
+            share: picture.share(false),
+            surplus: surplus(&picture),
+        })
+    }
+
+    /// Takes part no more.
+    pub async fn leave(&self) -> Result<()> {
+        match self.with(|state, _| std::mem::take(state).joined) {
+            Some(incarnation) => self.ownership.store().leave_resumers(&incarnation).await,
+            None => Ok(()),
+        }
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut State, Tick) -> T) -> T {
+        let now = self.clock.now();
+        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner), now)
+    }
+}
+
+impl State {
+    /// How long this instance has taken part, and for how long nobody has taken an orphan.
+    fn saw(&mut self, picture: &Picture, now: Tick) -> (Duration, Duration) {
+        if self.orphans == 0 || picture.orphans < self.orphans {
+            self.untouched_since = Some(now);
+        }
+        self.orphans = picture.orphans;
+        let for_how_long = |since: Option<Tick>| since.map_or(Duration::ZERO, |at| now.since(at));
+        (for_how_long(self.since), for_how_long(self.untouched_since))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orphans_are_untouched_until_somebody_takes_one() {
+        let mut state = State::default();
+        let mut saw = |orphans, secs| {
+            let picture = Picture { orphans, ..Picture::default() };
+            state.saw(&picture, Tick::from_start(Duration::from_secs(secs))).1.as_secs()
+        };
+        assert_eq!(saw(0, 1), 0);
+        assert_eq!(saw(9, 5), 0);
+        assert_eq!(saw(9, 8), 3);
+        assert_eq!(saw(12, 9), 4, "more of them does not mean that one was taken");
+        assert_eq!(saw(11, 10), 0);
+        assert_eq!(saw(11, 30), 20);
+        assert_eq!(saw(0, 31), 0);
+        assert_eq!(saw(3, 60), 0);
+    }
+}

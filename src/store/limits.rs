@@ -1,0 +1,69 @@
+//! What a store promises about rate limits.
+//!
+//! A hit is decided and counted in one statement (SQLite: one immediate transaction) by the
+//! database's clock, so a limit holds over all processes that share the database. A clock that
+//! is set back is absorbed key by key, as [`Steady`](crate::rate_limit::time::Steady) does it.
+//! The counts are worth nothing after their window: a store need not keep them over a crash.
+
+use async_trait::async_trait;
+
+use crate::error::Result;
+use crate::rate_limit::{Decision, Kind, Rule};
+
+/// A key of a limiter: a hash of both, so that keys may have any length and stay unknown.
+pub type LimitId = [u8; 16];
+
+/// What a hit is measured with.
+#[derive(Debug, Clone)]
+pub struct Limit {
+    /// The limiter's name, for people who look into the table.
+    pub limiter: String,
+    /// How it decides.
+    pub kind: Kind,
+    /// What it allows.
+    pub rule: Rule,
+}
+
+/// A decision and when it was made, by the key's own steady clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    /// The decision; its moments are of the same clock.
+    pub decision: Decision,
+    /// The moment of the decision.
+    pub now: i64,
+}
+
+/// Counts that all processes share. `clock` is a reading of the wall clock in milliseconds for
+/// tests; `None` is the database's own.
+#[async_trait]
+pub trait LimitStore: Send + Sync + 'static {
+    /// Decides about a hit of `points` (at least one) and takes them if it passes.
+    async fn take_points(
+        &self,
+        id: &LimitId,
+        limit: &Limit,
+        points: u32,
+        clock: Option<i64>,
+    ) -> Result<Verdict>;
+
+    /// What a hit of one point would get; changes nothing.
+    async fn peek_points(&self, id: &LimitId, limit: &Limit, clock: Option<i64>)
+    -> Result<Verdict>;
+
+    /// Gives points back of a hit that was admitted at `hit_at`, as its verdict told.
+    async fn refund_points(
+        &self,
+        id: &LimitId,
+        limit: &Limit,
+        points: u32,
+        hit_at: i64,
+        clock: Option<i64>,
+    ) -> Result<()>;
+
+    /// Forgets a key.
+    async fn reset_points(&self, id: &LimitId) -> Result<()>;
+
+    /// Deletes some keys that say nothing any more; returns how many. Called now and then by
+    /// the store itself.
+    async fn sweep_points(&self) -> Result<u64>;
+}
