@@ -425,7 +425,7 @@ export interface NativeOptions {
 export declare function nativeVersion(): string
 
 /** Opens an envelope into a buffer of exactly its plaintext's length; returns the content's code. */
-export declare function openBytes(ring: object, agentId: string, kind: string, id: string, envelope: Buffer, plain: Buffer): number | Error
+export declare function open(ring: object, context: string, envelope: Buffer, plain: Buffer): number | Error
 
 /** Opens `{ encrypted, iv, authTag }`; returns JSON with its byte strings restored. */
 export declare function openLegacy(ring: object, agentId: string, encrypted: string, iv: string, authTag: string): string | Error
@@ -549,8 +549,11 @@ export interface SchedulerOptions {
   connectTimeoutMs: number
 }
 
-/** Seals content (0 bytes, 1 JSON, 2 text) into a buffer of exactly the envelope's length. */
-export declare function sealBytes(ring: object, agentId: string, kind: string, id: string, content: number, plain: Buffer, envelope: Buffer): void | Error
+/**
+ * Seals bytes, or JSON (1) or text (2), into a buffer of exactly the envelope's length. `context`
+ * is agent id, type and id, separated by NUL: one string crosses at half the price of three.
+ */
+export declare function seal(ring: object, context: string, plain: Buffer, envelope: Buffer, content?: number | undefined | null): void | Error
 
 /**
  * Seals many values of one agent within one buffer. `names` holds type and id of each, separated

@@ -133,6 +133,8 @@ describe('values round-trip', () => {
       const envelope = credentials.encryptBytes(bytes, agent);
       expect(envelope.length).toBe(size + 60);
       expect(credentials.decryptBytes(envelope, agent).equals(bytes)).toBe(true);
+      const asUint8Array = new Uint8Array(envelope);
+      expect(credentials.decryptBytes(asUint8Array, agent).equals(bytes)).toBe(true);
     }
   });
 });

@@ -3,75 +3,38 @@
 // Encryption of credentials. Keys stay on the native side, behind an opaque handle; bytes are
 // allocated here and written there, which is the cheapest way across.
 
-const { isSharedArrayBuffer, isUint8Array } = require('node:util').types;
+const { isUint8Array } = require('node:util').types;
 
-const { checkId, checkObject, describe } = require('./arguments');
+const { checkId, checkObject } = require('./arguments');
+const {
+  checkBoolean,
+  checkBytes,
+  checkKey,
+  checkKeys,
+  checkName,
+  checkTotal,
+  namesOf,
+} = require('./credential-arguments');
 const { decodeJson, encodeJson } = require('./credential-json');
-const { DecryptionError, fromNative, invalidArgument, invalidOption, unwrap } = require('./errors');
+const { DecryptionError, fromNative, invalidArgument, unwrap } = require('./errors');
 const defaultNative = require('./native');
 const { recognise } = require('./stored-form');
 
 const HEADER_LENGTH = 44;
-const OVERHEAD = 60; // header and tag
+const TAG_LENGTH = 16;
+const OVERHEAD = HEADER_LENGTH + TAG_LENGTH;
 const GENERATION_LENGTH = 8;
 const CONTENT_AT = 4;
 const FLAGS_AT = 5;
 const BYTES = 0;
 const JSON_TEXT = 1;
 const TEXT = 2;
+const SLAB_SIZE = 32 * 1024;
+const MAX_POOLED = SLAB_SIZE / 4;
 const CONTENT_NAMES = ['bytes', 'json', 'text'];
 
 /** Bound to credentials as one value; other values bring type and id of their own. */
 const CREDENTIALS = { type: 'creds', id: '' };
-const MAX_NAME_LENGTH = 1024;
-
-function checkKey(key, option) {
-  if (typeof key !== 'string') {
-    throw invalidOption(option, `must be a string, got ${describe(key)}`);
-  }
-}
-
-function checkBytes(bytes, argument) {
-  if (!isUint8Array(bytes)) {
-    throw invalidArgument(argument, `must be a Buffer or Uint8Array, got ${describe(bytes)}`);
-  }
-  // Another thread could change them between the check of the tag and decryption.
-  if (isSharedArrayBuffer(bytes.buffer)) {
-    throw invalidArgument(argument, 'must not be backed by a SharedArrayBuffer; copy it first');
-  }
-  return bytes;
-}
-
-/** Type or id: a string, which may be empty. NUL separates them on their way to native code. */
-function checkName(name, argument) {
-  if (typeof name !== 'string') {
-    throw invalidArgument(argument, `must be a string, got ${describe(name)}`);
-  }
-  if (name.length > MAX_NAME_LENGTH) {
-    throw invalidArgument(
-      argument,
-      `must have at most ${MAX_NAME_LENGTH} characters, got ${name.length}`,
-    );
-  }
-  if (name.includes('\0')) throw invalidArgument(argument, 'must not contain a NUL character');
-  if (!name.isWellFormed()) throw invalidArgument(argument, 'must be well-formed Unicode');
-  return name;
-}
-
-function checkItems(items, argument) {
-  if (!Array.isArray(items)) {
-    throw invalidArgument(argument, `must be an array, got ${describe(items)}`);
-  }
-  items.forEach((item, index) => {
-    const place = `${argument}[${index}]`;
-    if (typeof item !== 'object' || item === null) {
-      throw invalidArgument(place, `must be an object, got ${describe(item)}`);
-    }
-    if (item.type !== undefined) checkName(item.type, `${place}.type`);
-    if (item.id !== undefined) checkName(item.id, `${place}.id`);
-  });
-  return items;
-}
 
 function malformed(problem, context) {
   const { agentId, type = '', id = '' } = context ?? {};
@@ -103,7 +66,7 @@ function headerLength(envelope, start = 0) {
 }
 
 function plainLength(envelope) {
-  return Math.max(envelope.length - headerLength(envelope) - (OVERHEAD - HEADER_LENGTH), 0);
+  return Math.max(envelope.length - headerLength(envelope) - TAG_LENGTH, 0);
 }
 
 /**
@@ -116,20 +79,14 @@ class Credentials {
   #ring;
   #accept;
   #keyIds;
+  #slab = Buffer.alloc(0);
+  #used = 0; // of the slab
   #checkedAgent; // agent ids repeat; the same string is not checked twice
 
   constructor(options = {}, native = defaultNative) {
     const { encryptionKey, previousEncryptionKeys = [], acceptPlaintext, acceptLegacy } = options;
     if (encryptionKey !== undefined) checkKey(encryptionKey, 'encryptionKey');
-    if (!Array.isArray(previousEncryptionKeys)) {
-      throw invalidOption(
-        'previousEncryptionKeys',
-        `must be an array of strings, got ${describe(previousEncryptionKeys)}`,
-      );
-    }
-    previousEncryptionKeys.forEach((key, index) =>
-      checkKey(key, `previousEncryptionKeys[${index}]`),
-    );
+    checkKeys(previousEncryptionKeys, 'previousEncryptionKeys');
     this.#accept = {
       plaintext: checkBoolean(acceptPlaintext ?? true, 'acceptPlaintext'),
       legacy: checkBoolean(acceptLegacy ?? true, 'acceptLegacy'),
@@ -156,11 +113,14 @@ class Credentials {
   }
 
   encryptCredentials(value, options) {
-    const context = { agentId: this.#agentId(options), ...CREDENTIALS };
+    const context = `${this.#agentId(options)}\0${CREDENTIALS.type}\0${CREDENTIALS.id}`;
     const { content, bytes } = encode(value);
-    const envelope = this.#seal(context, content, bytes);
-    if (bytes !== value) bytes.fill(0);
-    return { v: 1, kid: this.#keyIds.current, ct: envelope.toString('base64') };
+    try {
+      const envelope = this.#seal(context, bytes, content);
+      return { v: 1, kid: this.#keyIds.current, ct: envelope.toString('base64') };
+    } finally {
+      if (bytes !== value) bytes.fill(0); // a copy of the plaintext
+    }
   }
 
   decryptCredentials(stored, options) {
@@ -185,19 +145,14 @@ class Credentials {
   }
 
   encryptBytes(bytes, options) {
-    const agentId = this.#agentId(options);
-    const { type = '', id = '' } = options;
-    if (type !== '') checkName(type, 'type');
-    if (id !== '') checkName(id, 'id');
-    return this.#seal({ agentId, type, id }, BYTES, checkBytes(bytes, 'bytes'));
+    const context = this.#context(options);
+    return this.#seal(context, checkBytes(bytes, 'bytes'));
   }
 
   decryptBytes(envelope, options) {
-    const agentId = this.#agentId(options);
-    const { type = '', id = '' } = options;
-    if (type !== '') checkName(type, 'type');
-    if (id !== '') checkName(id, 'id');
-    const { content, bytes } = this.#open({ agentId, type, id }, checkBytes(envelope, 'envelope'));
+    const context = this.#context(options);
+    const bytes = Buffer.allocUnsafe(plainLength(checkBytes(envelope, 'envelope')));
+    const content = this.#open(context, envelope, bytes);
     if (content === BYTES) return bytes;
     bytes.fill(0);
     throw invalidArgument(
@@ -208,54 +163,66 @@ class Credentials {
 
   encryptMany(items, options) {
     const agentId = this.#agentId(options);
-    const encoded = checkItems(items, 'items').map(({ value }) => encode(value));
-    const layout = new Uint32Array(2 * items.length);
+    const names = namesOf(items);
+    const count = items.length;
+    if (count === 0) return [];
+    const contents = new Array(count);
+    const layout = new Uint32Array(2 * count); // length and content code of each envelope
     let length = 0;
-    encoded.forEach(({ content, bytes }, i) => {
+    for (let i = 0; i < count; i++) {
+      const { value } = items[i];
+      const { content, bytes } = encode(value);
+      contents[i] = bytes;
       layout[2 * i] = bytes.length + OVERHEAD;
       layout[2 * i + 1] = content;
-      length += layout[2 * i];
-    });
-    const slab = Buffer.allocUnsafeSlow(checkSlab(length));
-    let start = 0;
-    encoded.forEach(({ bytes }, i) => {
-      slab.set(bytes, start + HEADER_LENGTH);
-      if (bytes !== items[i].value) bytes.fill(0);
-      start += layout[2 * i];
-    });
-    const error = this.#native.sealMany(this.#ring, agentId, names(items), layout, slab);
-    if (error !== undefined) {
-      slab.fill(0); // the plaintext stands in it
-      throw fromNative(error);
+      length += bytes.length + OVERHEAD;
     }
-    start = 0;
-    return encoded.map((_, i) => slab.subarray(start, (start += layout[2 * i])));
+    // The plaintext is put where the ciphertext will stand.
+    const slab = Buffer.allocUnsafeSlow(checkTotal(length));
+    const envelopes = new Array(count);
+    let start = 0;
+    for (let i = 0; i < count; i++) {
+      slab.set(contents[i], start + HEADER_LENGTH);
+      if (contents[i] !== items[i].value) contents[i].fill(0);
+      envelopes[i] = slab.subarray(start, (start += layout[2 * i]));
+    }
+    const error = this.#native.sealMany(this.#ring, agentId, names, layout, slab);
+    if (error === undefined) return envelopes;
+    slab.fill(0);
+    throw fromNative(error);
   }
 
   decryptMany(items, options) {
     const agentId = this.#agentId(options);
-    checkItems(items, 'items');
-    const lengths = new Uint32Array(items.length);
+    const names = namesOf(items);
+    const count = items.length;
+    if (count === 0) return [];
+    const lengths = new Uint32Array(count);
     let length = 0;
-    items.forEach(({ envelope }, i) => {
-      lengths[i] = checkBytes(envelope, `items[${i}].envelope`).length;
-      length += lengths[i];
-    });
-    const slab = Buffer.allocUnsafeSlow(checkSlab(length));
+    for (let i = 0; i < count; i++) {
+      const { envelope } = items[i];
+      if (!isUint8Array(envelope)) checkBytes(envelope, `items[${i}].envelope`);
+      lengths[i] = envelope.length;
+      length += envelope.length;
+    }
+    // Each is opened where it stands.
+    const slab = Buffer.allocUnsafeSlow(checkTotal(length));
     let start = 0;
-    items.forEach(({ envelope }, i) => {
-      slab.set(envelope, start);
+    for (let i = 0; i < count; i++) {
+      slab.set(items[i].envelope, start);
       start += lengths[i];
-    });
-    const error = this.#native.openMany(this.#ring, agentId, names(items), lengths, slab);
+    }
+    const error = this.#native.openMany(this.#ring, agentId, names, lengths, slab);
     if (error !== undefined) throw fromNative(error);
+    const values = new Array(count);
     start = 0;
-    return items.map((_, i) => {
+    for (let i = 0; i < count; i++) {
       const from = start + headerLength(slab, start);
       const content = slab[start + CONTENT_AT];
       start += lengths[i];
-      return decode(content, slab.subarray(from, start - (OVERHEAD - HEADER_LENGTH)));
-    });
+      values[i] = decode(content, slab.subarray(from, start - TAG_LENGTH));
+    }
+    return values;
   }
 
   inspectEnvelope(stored) {
@@ -289,23 +256,44 @@ class Credentials {
     return agentId;
   }
 
-  #seal({ agentId, type, id }, content, bytes) {
-    const envelope = Buffer.allocUnsafe(bytes.length + OVERHEAD);
-    const error = this.#native.sealBytes(this.#ring, agentId, type, id, content, bytes, envelope);
+  /** Agent, type and id as native code takes them. */
+  #context(options) {
+    const agentId = this.#agentId(options);
+    const { type = '', id = '' } = options;
+    return `${agentId}\0${checkName(type, 'type')}\0${checkName(id, 'id')}`;
+  }
+
+  #seal(context, bytes, content) {
+    const envelope = this.#allocate(bytes.length + OVERHEAD);
+    const error = this.#native.seal(this.#ring, context, bytes, envelope, content);
     if (error !== undefined) throw fromNative(error);
     return envelope;
   }
 
-  #open({ agentId, type, id }, envelope) {
-    const bytes = Buffer.allocUnsafe(plainLength(envelope));
-    const content = this.#native.openBytes(this.#ring, agentId, type, id, envelope, bytes);
-    if (typeof content !== 'number') throw fromNative(content);
-    return { content, bytes };
+  /**
+   * Room for an envelope. Node shares memory among Buffers below 4 KB; one of its own costs as
+   * much as encrypting 1 KB, so here sessions of 8 KB share too.
+   */
+  #allocate(length) {
+    if (length > MAX_POOLED) return Buffer.allocUnsafeSlow(length);
+    if (this.#used + length > this.#slab.length) {
+      this.#slab = Buffer.allocUnsafeSlow(SLAB_SIZE);
+      this.#used = 0;
+    }
+    const start = this.#used;
+    this.#used += (length + 7) & ~7;
+    return this.#slab.subarray(start, start + length);
   }
 
-  #openValue(context, envelope) {
-    const { content, bytes } = this.#open(context, envelope);
-    return decode(content, bytes);
+  #open(context, envelope, bytes) {
+    const content = this.#native.open(this.#ring, context, envelope, bytes);
+    if (typeof content !== 'number') throw fromNative(content);
+    return content;
+  }
+
+  #openValue({ agentId, type, id }, envelope) {
+    const bytes = Buffer.allocUnsafe(plainLength(envelope));
+    return decode(this.#open(`${agentId}\0${type}\0${id}`, envelope, bytes), bytes);
   }
 
   #openLegacy(context, { encrypted, iv, authTag }) {
@@ -356,24 +344,6 @@ class Credentials {
     }
     return bytes;
   }
-}
-
-function checkBoolean(value, option) {
-  if (typeof value !== 'boolean') {
-    throw invalidOption(option, `must be true or false, got ${describe(value)}`);
-  }
-  return value;
-}
-
-/** Types and ids as native code takes them: in one string, separated by NUL. */
-function names(items) {
-  return items.map(({ type = '', id = '' }) => `${type}\0${id}`).join('\0');
-}
-
-/** Lengths within a batch are 32-bit numbers. */
-function checkSlab(length) {
-  if (length <= 0xffff_ffff) return length;
-  throw invalidArgument('items', 'hold more than 4 GB together; split them');
 }
 
 /**

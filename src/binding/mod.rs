@@ -7,7 +7,7 @@
 
 mod auth_state;
 mod claim;
-mod credentials;
+pub mod credentials;
 mod event;
 mod fast_call;
 mod guard;

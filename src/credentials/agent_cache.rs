@@ -9,16 +9,32 @@ use super::agent_key::AgentKey;
 /// and with that overwritten, when the younger is full. Constant time, no list to maintain.
 pub(super) struct AgentCache {
     half: usize,
+    last: Option<(Box<str>, Arc<AgentKey>)>, // of many calls in a row for one agent
     young: HashMap<Box<str>, Arc<AgentKey>>,
     old: HashMap<Box<str>, Arc<AgentKey>>,
 }
 
 impl AgentCache {
     pub(super) fn new(capacity: usize) -> Self {
-        Self { half: (capacity / 2).max(1), young: HashMap::new(), old: HashMap::new() }
+        Self { half: (capacity / 2).max(1), last: None, young: HashMap::new(), old: HashMap::new() }
     }
 
     pub(super) fn get_or_derive(
+        &mut self,
+        agent_id: &str,
+        derive: impl FnOnce() -> AgentKey,
+    ) -> Arc<AgentKey> {
+        if let Some((name, key)) = &self.last
+            && **name == *agent_id
+        {
+            return key.clone();
+        }
+        let key = self.find_or_derive(agent_id, derive);
+        self.last = Some((agent_id.into(), key.clone()));
+        key
+    }
+
+    fn find_or_derive(
         &mut self,
         agent_id: &str,
         derive: impl FnOnce() -> AgentKey,

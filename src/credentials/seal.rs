@@ -170,7 +170,7 @@ impl KeyRing {
         if !bool::from(key.commitment.ct_eq(&header.commitment)) {
             return Err(self.refused(context.decrypt_failed()));
         }
-        let aad = associated_data(&envelope[..header.encoded_len()], context);
+        let aad = AssociatedData::new(&envelope[..header.encoded_len()], context);
         Ok(Sealed { header, key, aad })
     }
 
@@ -195,7 +195,7 @@ impl KeyRing {
 struct Sealed {
     header: Header,
     key: Arc<AgentKey>,
-    aad: Vec<u8>,
+    aad: AssociatedData,
 }
 
 impl Sealed {
@@ -207,7 +207,7 @@ impl Sealed {
     fn decrypt(&self, buffer: InOutBuf<'_, '_, u8>, tag: &[u8]) -> Result<(), aes_gcm::Error> {
         let tag = tag.try_into().map_err(|_| aes_gcm::Error)?;
         let nonce = &self.header.nonce;
-        self.key.cipher.decrypt_inout_detached(nonce.into(), &self.aad, buffer, tag)
+        self.key.cipher.decrypt_inout_detached(nonce.into(), self.aad.as_slice(), buffer, tag)
     }
 }
 
@@ -231,7 +231,7 @@ fn write_sealed(
     let (head, rest) = envelope.split_at_mut(header.encoded_len());
     let (body, tag) = rest.split_at_mut(rest.len() - TAG_LEN);
     header.write(head);
-    let aad = associated_data(head, context);
+    let aad = AssociatedData::new(head, context);
     let buffer = match plain {
         Some(plain) => InOutBuf::new(plain, body)
             .map_err(|_| Error::Internal("a buffer to seal into has another length".into()))?,
@@ -239,7 +239,7 @@ fn write_sealed(
     };
     let sealed = key
         .cipher
-        .encrypt_inout_detached((&header.nonce).into(), &aad, buffer)
+        .encrypt_inout_detached((&header.nonce).into(), aad.as_slice(), buffer)
         .map_err(|_| Error::argument("value", "is longer than AES-GCM allows"))?;
     tag.copy_from_slice(&sealed);
     Ok(())
@@ -247,16 +247,42 @@ fn write_sealed(
 
 /// The header as it stands, then agent, type and id, each after its length. The lengths keep
 /// ("ab", "c") and ("a", "bc") apart.
-fn associated_data(header: &[u8], context: &Context) -> Vec<u8> {
-    let parts = [context.agent_id, context.kind, context.id];
-    let length = parts.iter().map(|part| 4 + part.len()).sum::<usize>();
-    let mut data = Vec::with_capacity(header.len() + length);
-    data.extend_from_slice(header);
-    for part in parts {
-        data.extend_from_slice(&(part.len() as u32).to_be_bytes());
-        data.extend_from_slice(part.as_bytes());
+///
+/// Names are short: nearly always this needs no allocation, which would cost as much as a tenth
+/// of sealing a small value.
+struct AssociatedData {
+    inline: [u8; 256],
+    length: usize,
+    spilled: Vec<u8>, // all of it, where it did not fit
+}
+
+impl AssociatedData {
+    fn new(header: &[u8], context: &Context) -> Self {
+        let mut data = Self { inline: [0; 256], length: 0, spilled: Vec::new() };
+        data.push(header);
+        for part in [context.agent_id, context.kind, context.id] {
+            data.push(&(part.len() as u32).to_be_bytes());
+            data.push(part.as_bytes());
+        }
+        data
     }
-    data
+
+    fn push(&mut self, bytes: &[u8]) {
+        let end = self.length + bytes.len();
+        if self.spilled.is_empty() && end <= self.inline.len() {
+            self.inline[self.length..end].copy_from_slice(bytes);
+        } else {
+            if self.spilled.is_empty() {
+                self.spilled.extend_from_slice(&self.inline[..self.length]);
+            }
+            self.spilled.extend_from_slice(bytes);
+        }
+        self.length = end;
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        if self.spilled.is_empty() { &self.inline[..self.length] } else { &self.spilled }
+    }
 }
 
 fn with_item(error: Error, context: &Context) -> Error {

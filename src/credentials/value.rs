@@ -71,12 +71,10 @@ pub fn recognise(stored: &Value) -> Result<Form<'_>, String> {
         Value::String(text) if is_envelope_text(text) => {
             Ok(Form::Envelope { ct: text, beside: Beside::default() })
         }
-        Value::String(text) if text.trim_start().starts_with('{') => {
-            Ok(match serde_json::from_str(text) {
-                Ok(object @ Value::Object(_)) => Form::JsonText(object),
-                _ => Form::Plain,
-            })
-        }
+        Value::String(text) if starts_object(text) => Ok(match serde_json::from_str(text) {
+            Ok(object @ Value::Object(_)) => Form::JsonText(object),
+            _ => Form::Plain,
+        }),
         Value::Object(object) => recognise_object(object),
         _ => Ok(Form::Plain),
     }
@@ -109,10 +107,16 @@ fn recognise_object(object: &Map<String, Value>) -> Result<Form<'_>, String> {
 }
 
 /// Whether text is meant to be an envelope. `V0E` is how its first bytes look in base64; where
-/// those are damaged, so much base64 in one piece is still no plain value.
+/// those are damaged, so much base64 in one piece is still no plain value. Counted in UTF-16, as
+/// JavaScript counts.
 fn is_envelope_text(text: &str) -> bool {
-    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte);
-    text.starts_with("V0E") || text.len() >= MIN_TEXT_LEN && text.bytes().skip(3).all(is_base64)
+    let is_base64 = |unit: u16| {
+        u8::try_from(unit).is_ok_and(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte))
+    };
+    text.starts_with("V0E")
+        || text.len() >= MIN_TEXT_LEN
+            && text.encode_utf16().count() >= MIN_TEXT_LEN
+            && text.encode_utf16().skip(3).all(is_base64)
 }
 
 /// The bytes of an envelope in base64, after comparing what stands beside it.
@@ -157,12 +161,19 @@ pub fn open(
         Form::Legacy(legacy) => {
             opened(Content::Json, open_legacy_json(ring, &legacy, context)?.as_bytes())
         }
-        Form::JsonText(object) => return open(ring, &object, context, accept),
-        Form::Plain if !accept.plaintext => {
+        Form::JsonText(object) if !matches!(recognise(&object), Ok(Form::Plain)) => {
+            return open(ring, &object, context, accept);
+        }
+        Form::Plain | Form::JsonText(_) if !accept.plaintext => {
             return Err(ring.refused(Error::PlaintextRefused { item: context.item() }));
         }
-        Form::Plain => match stored {
-            Value::String(text) => opened(Content::Text, text.as_bytes()),
+        Form::Plain | Form::JsonText(_) => match stored {
+            // As it stands: a parser would lose large numbers and refuse halves of surrogate
+            // pairs, in spite of which it is JSON to JavaScript.
+            Value::String(text) => match restore_bytes(text) {
+                Ok(json) if starts_object(text) => opened(Content::Json, json.as_bytes()),
+                _ => opened(Content::Text, text.as_bytes()),
+            },
             other => {
                 let text = Zeroizing::new(other.to_string());
                 opened(Content::Json, restore_bytes(&text).map_err(malformed)?.as_bytes())
@@ -205,14 +216,17 @@ pub fn reseal(
                 envelope_object(&resealed)?
             }))
         }
-        Form::JsonText(object) => {
+        Form::JsonText(object) if matches!(recognise(&object), Ok(Form::Envelope { .. })) => {
             let resealed = reseal(ring, &object, context, accept)?;
             Ok(resealed.map(|object| Value::String(object.to_string())))
         }
-        Form::Legacy(_) | Form::Plain => {
+        Form::JsonText(_) | Form::Legacy(_) | Form::Plain => {
             let Some(opened) = open(ring, stored, context, accept)? else { return Ok(None) };
             let envelope = ring.seal(opened.content, &opened.plain, context)?;
-            envelope_object(&envelope).map(Some)
+            let object = envelope_object(&envelope)?;
+            // JSON as text stays that: whoever reads it parses it.
+            let as_text = stored.as_str().is_some_and(starts_object);
+            Ok(Some(if as_text { Value::String(object.to_string()) } else { object }))
         }
     }
 }
@@ -245,6 +259,10 @@ pub fn credential_slots(session_data: &mut Value) -> Vec<&mut Value> {
         .filter(|(name, _)| matches!(name.as_str(), "creds" | "keys"))
         .map(|(_, value)| value)
         .collect()
+}
+
+fn starts_object(text: &str) -> bool {
+    text.trim_start().starts_with('{')
 }
 
 fn opened(content: Content, plain: &[u8]) -> Opened {

@@ -157,7 +157,11 @@ fn resealing_keeps_the_container_and_brings_everything_under_the_current_key() {
         (Value::String(old_object.to_string()), r#"{"a":1}"#),
         (json!({ "a": 1 }), r#"{"a":1}"#),
         (json!("text"), "text"),
-        (json!("{\"a\": 1}"), r#"{"a":1}"#),
+        (json!("{\"a\": 1}"), r#"{"a": 1}"#),
+        (
+            json!(r#"{"name":"\ud83d","n":1e999,"b":{"type":"Buffer","data":[1]}}"#),
+            r#"{"name":"\ud83d","n":1e999,"b":{"type":"Buffer","data":"AQ=="}}"#,
+        ),
         (json!([1]), "[1]"),
         (json!(7), "7"),
     ] {
