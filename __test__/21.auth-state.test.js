@@ -21,9 +21,11 @@ const KEY = crypto.randomBytes(32).toString('hex');
 const OTHER_KEY = crypto.randomBytes(32).toString('base64');
 const pair = (seed) => ({ public: Buffer.alloc(32, seed), private: Buffer.alloc(32, seed + 1) });
 
+let made = 0;
+
 /** As much of Baileys as the auth state uses; jest on Node 20 cannot load the real one. */
 const baileys = {
-  initAuthCreds: () => ({ noiseKey: pair(crypto.randomInt(250)), nextPreKeyId: 1, fresh: true }),
+  initAuthCreds: () => ({ noiseKey: pair(made++ % 250), nextPreKeyId: 1, fresh: true }),
   proto: {
     Message: { AppStateSyncKeyData: { fromObject: (value) => ({ ...value, revived: true }) } },
   },
