@@ -180,7 +180,10 @@ export interface GuardedAuthState {
   };
   /** Stores `state.creds` as they are now, after every save called before. */
   saveCreds(): Promise<void>;
-  /** Deletes the agent's whole state: the next socket has to be paired. */
+  /**
+   * Deletes the agent's whole state: the next socket has to be paired. What the socket of this one
+   * writes after that is dropped.
+   */
   clear(): Promise<void>;
 }
 

@@ -132,9 +132,12 @@ class Engine {
     const known = this.#native.cancel(id);
     this.#dropped.add(id);
     const claim = this.#taken.get(id) ?? (options?.deactivate ? this.#host.claimOn(id) : undefined);
-    if (options?.logout) await this.#unlink(id);
+    const attempt = this.#attempts.get(id);
+    if (options?.logout) await this.#unlink(id, attempt);
     await this.#close(id, sessionEnded(id, 'it was cancelled'));
-    if (options?.logout && claim?.held) await this.#openerOf(id)?.forget?.(claim);
+    if (options?.logout && claim?.held) {
+      await (attempt?.forget ? attempt.forget() : this.#openerOf(id)?.forget?.(claim));
+    }
     await this.#giveBack(id, claim, options);
     this.#settled(id);
     if (known) this.tell({ type: 'cancelled', agentId: id });
@@ -337,9 +340,9 @@ class Engine {
   }
 
   /** Without the device on the other side its credentials are of no use, and the other way round. */
-  async #unlink(id) {
+  async #unlink(id, attempt) {
     try {
-      await this.#attempts.get(id)?.unlink?.();
+      await attempt?.unlink?.();
     } catch (error) {
       this.#host.trouble(`agent ${id} has to be removed from the phone by hand`, error);
     }

@@ -22,9 +22,10 @@ function supervised(engine, host, options) {
     life.isIdle = () => session.isIdle();
     life.decided = (decision) => session.decided(decision);
     life.unlink = () => session.unlink();
+    life.forget = () => session.forget();
     await session.open();
   };
-  opener.forget = async (claim) => forget(await openAuth(host, options, claim));
+  opener.forget = async (claim) => clearAuth(await openAuth(host, options, claim));
   return opener;
 }
 
@@ -34,7 +35,7 @@ async function openAuth(host, { authState }, claim) {
 }
 
 /** Deletes the credentials: because a person wants it, never because of what WhatsApp says. */
-async function forget(auth) {
+async function clearAuth(auth) {
   checkFunction(auth.clear, 'authState.clear');
   await auth.clear();
 }
@@ -264,18 +265,23 @@ class Socket {
       for (const [emitter, event, listener] of this.#listening) emitter.off(event, listener);
     }
     await this.#saving;
-    if (this.#forgets) await this.#forget();
+    if (this.#forgets) await this.#forgetOrTell();
     if (this.#endedForNow(reason)) this.#row.write({ status: 'disconnected', qrCode: null });
     await this.#row.written();
     this.#closed();
   }
 
-  async #forget() {
+  async #forgetOrTell() {
     try {
-      await forget(this.#auth);
+      await this.forget();
     } catch (error) {
       this.#host.trouble(`deleting the old credentials of agent ${this.#agentId}`, error);
     }
+  }
+
+  /** Deletes the credentials: through the state that its socket wrote to, which ends with that. */
+  async forget() {
+    await clearAuth(this.#auth ?? (await openAuth(this.#host, this.#options, this.#claim)));
   }
 
   /** Stopped here, to go on elsewhere or later: nobody is connected meanwhile. */
