@@ -52,6 +52,7 @@ async function initWhatsApp(agentId, { userId } = {}) {
     reset: true,
     pairAnew: true,
   });
+  sessions.begins(session.agentId);
   await sessions.settled(session.agentId, QR_PATIENCE_MS);
   return getStatus(session.agentId);
 }
@@ -59,11 +60,15 @@ async function initWhatsApp(agentId, { userId } = {}) {
 async function getStatus(agentId) {
   const session = sessions.get(agentId);
   if (!session?.runs) {
-    const owner = await getOwner(agentId);
+    const owner = await ownerElsewhere(agentId);
     if (owner) return { agentId, status: 'owned by another instance', owner: ownerOf(owner) };
   }
-  const { status = 'disconnected', qrCode = null, phoneNumber = null, reason = null } =
-    session ?? {};
+  const {
+    status = 'disconnected',
+    qrCode = null,
+    phoneNumber = null,
+    reason = null,
+  } = session ?? {};
   return { agentId, status, qrCode, phoneNumber, reason };
 }
 
@@ -94,8 +99,8 @@ async function list() {
     const shown = mine || next ? session : undefined;
     return {
       agentId,
-      userId: row.userId,
-      phoneNumber: shown?.phoneNumber ?? row.phoneNumber,
+      userId: row.userId ?? null,
+      phoneNumber: shown?.phoneNumber ?? row.phoneNumber ?? null,
       status: shown?.status ?? row.status ?? 'disconnected',
       isActive: row.isActive || shown?.status === 'connected',
       mine,
@@ -111,14 +116,16 @@ async function list() {
 
 /** Lets messages go out, closes every socket, and then lets others have the agents. */
 async function stop() {
-  await shutdown({ beforeRelease: ({ agentId }) => Promise.allSettled(sending.get(agentId) ?? []) });
+  await shutdown({
+    beforeRelease: ({ agentId }) => Promise.allSettled(sending.get(agentId) ?? []),
+  });
 }
 
 /** The session of an agent at a moment when its socket may be used. */
 async function connected(agentId) {
   const session = sessions.get(agentId);
   if (isConnected(session)) return session;
-  const owner = session?.runs ? null : await getOwner(agentId);
+  const owner = session?.runs ? null : await ownerElsewhere(agentId);
   if (owner) throw new HttpError(409, AGENT_IN_USE, { owner: ownerOf(owner) });
   const status = session ? `: ${session.status}` : '';
   throw new HttpError(409, `WhatsApp is not connected${status}`);
@@ -126,6 +133,12 @@ async function connected(agentId) {
 
 function isConnected(session) {
   return session?.status === 'connected' && session.claim.held;
+}
+
+/** The other instance that has an agent. A session that ends here is ours for a moment more. */
+async function ownerElsewhere(agentId) {
+  const owner = await getOwner(agentId);
+  return owner?.instanceId === sessions.get(agentId)?.claim?.instanceId ? null : owner;
 }
 
 /** Remembers a message until it is sent, so that the socket is not closed over it. */

@@ -38,6 +38,13 @@ class Sessions {
     return this.#known.get(agentId);
   }
 
+  /** Somebody has asked for it: what the scheduler tells comes in a moment. */
+  begins(agentId) {
+    if (this.get(agentId)?.runs) return;
+    this.#show(agentId, { status: 'connecting', reason: null, runs: true });
+    this.changes.emit('change');
+  }
+
   /** The socket of a session, which may be used when it is connected and the claim is held. */
   opened(agentId, { socket, claim }) {
     this.#show(agentId, { socket, claim });
