@@ -48,6 +48,7 @@ describe.each(KINDS)('two backends on %s', (kind) => {
       CREDENTIALS_ENCRYPTION_KEY: KEY,
       WA_WEBSOCKET_URL: endpoint.url,
       LEASE_TTL_MS: '5000',
+      WHATSAPP_INIT_LIMIT: '1000', // all tests come from one address
     });
     defer(() => server.end('SIGKILL'));
     return server;

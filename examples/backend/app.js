@@ -18,6 +18,7 @@ const agents = require('./src/routes/agents');
 const baileysService = require('./src/services/baileysService');
 
 const app = express();
+app.set('trust proxy', config.trustProxy || false);
 app.use(express.json());
 app.use('/api/agents', agents);
 app.use(errorHandler);

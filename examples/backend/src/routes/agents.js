@@ -3,12 +3,13 @@
 const { Router } = require('express');
 
 const { HttpError } = require('../errors');
+const { messageSendLimiter, whatsappInitLimiter } = require('../limits');
 const baileysService = require('../services/baileysService');
 
 const router = Router();
 
 /** Body: `{ userId }`, needed the first time where the sessions table asks for a user. */
-router.post('/:agentId/init-whatsapp', async (request, response) => {
+router.post('/:agentId/init-whatsapp', whatsappInitLimiter, async (request, response) => {
   const { userId } = request.body ?? {};
   response.json(await baileysService.initWhatsApp(request.params.agentId, { userId }));
 });
@@ -18,12 +19,15 @@ router.get('/:agentId/whatsapp-status', async (request, response) => {
 });
 
 /** Body: `{ to, message }`; `to` is a phone number or a WhatsApp address. */
-router.post('/:agentId/send-message', async (request, response) => {
+router.post('/:agentId/send-message', messageSendLimiter, async (request, response) => {
   const { to, message } = request.body ?? {};
   for (const [name, value] of Object.entries({ to, message })) {
     if (typeof value !== 'string' || value === '') throw new HttpError(400, `${name} is missing`);
   }
-  response.json(await baileysService.sendMessage(request.params.agentId, to, message));
+  const gone = new AbortController(); // who has gone does not wait for a turn any more
+  response.once('close', () => gone.abort());
+  const { signal } = gone;
+  response.json(await baileysService.sendMessage(request.params.agentId, to, message, { signal }));
 });
 
 /** Body: `{ logout: true }` also unlinks the device from the phone. */

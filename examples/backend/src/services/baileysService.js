@@ -16,6 +16,7 @@ const {
 } = require('baileys-guard');
 
 const { AGENT_IN_USE, HttpError, ownerOf } = require('../errors');
+const { stopSending, turnToSend } = require('../limits');
 const { Sessions } = require('./sessions');
 const { makeSocket } = require('./socket');
 
@@ -72,7 +73,10 @@ async function getStatus(agentId) {
   return { agentId, status, qrCode, phoneNumber, reason };
 }
 
-async function sendMessage(agentId, to, text) {
+/** `signal` ends the waiting for the agent's turn. */
+async function sendMessage(agentId, to, text, { signal } = {}) {
+  await connected(agentId); // no need to wait where there is nobody to send
+  await turnToSend(agentId, { signal });
   const { socket } = await connected(agentId);
   const jid = to.includes('@') ? to : `${to.replace(/\D/g, '')}@s.whatsapp.net`;
   const sent = await onItsWay(agentId, socket.sendMessage(jid, { text }));
@@ -116,6 +120,7 @@ async function list() {
 
 /** Lets messages go out, closes every socket, and then lets others have the agents. */
 async function stop() {
+  stopSending();
   await shutdown({
     beforeRelease: ({ agentId }) => Promise.allSettled(sending.get(agentId) ?? []),
   });
