@@ -24,9 +24,7 @@ router.post('/:agentId/send-message', messageSendLimiter, async (request, respon
   for (const [name, value] of Object.entries({ to, message })) {
     if (typeof value !== 'string' || value === '') throw new HttpError(400, `${name} is missing`);
   }
-  const gone = new AbortController(); // who has gone does not wait for a turn any more
-  response.once('close', () => gone.abort());
-  const { signal } = gone;
+  const signal = whenClosed(response); // who has gone does not wait for a turn any more
   response.json(await baileysService.sendMessage(request.params.agentId, to, message, { signal }));
 });
 
@@ -35,5 +33,13 @@ router.post('/:agentId/disconnect', async (request, response) => {
   const { logout = false } = request.body ?? {};
   response.json(await baileysService.disconnect(request.params.agentId, { logout }));
 });
+
+/** A signal that is aborted when nobody waits for the answer any more, which may be so already. */
+function whenClosed(response) {
+  const closing = new AbortController();
+  if (response.closed) closing.abort();
+  else response.once('close', () => closing.abort());
+  return closing.signal;
+}
 
 module.exports = router;
