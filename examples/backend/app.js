@@ -38,7 +38,9 @@ async function main() {
   process.once('SIGINT', stop);
 
   // It connects one after another, which takes its time.
-  baileysService.start().catch(fail);
+  baileysService.start().catch((error) => {
+    if (error.code !== 'ERR_SHUT_DOWN') fail(error); // stopped before it was done
+  });
 
   server.listen(config.port, config.host);
   await once(server, 'listening');

@@ -37,7 +37,7 @@ const whatsappInitLimiter = rateLimit({
   message: { error: 'Too many WhatsApp connection attempts. Please try again later.' },
 });
 
-/** An agent that is connected goes on sending while the database is away for a moment. */
+/** A moment without the database may delay a message, but is no reason to refuse it. */
 const messageSendLimiter = rateLimit({
   ...shared,
   name: 'message-send',
