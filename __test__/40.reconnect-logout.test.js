@@ -118,7 +118,11 @@ describe.each(KINDS)('logging out and pairing anew on %s', (kind) => {
     const { scheduler, events, socket, done } = fleet();
     await scheduler.superviseSession(id, { pairAnew: true });
     (await socket()).closes(401);
-    expect(await events.next('retry')).toMatchObject({ reason: 'restartRequired', delayMs: 0 });
+    expect(await events.next('retry')).toMatchObject({
+      code: 401,
+      reason: 'restartRequired',
+      delayMs: 0,
+    });
     const second = await socket();
     expect(done).toEqual(['clear']);
     second.opens();
@@ -129,6 +133,16 @@ describe.each(KINDS)('logging out and pairing anew on %s', (kind) => {
     expect(await events.next('released')).toEqual({ type: 'released', agentId: id });
     expect(await row(id)).toEqual(ENDED);
     expect(done).toEqual(['clear']);
+  });
+
+  test('a proxy that answers 401 says nothing about the device', async () => {
+    const id = agent();
+    const { scheduler, events, socket, done } = fleet();
+    await scheduler.superviseSession(id, { pairAnew: true });
+    (await socket()).ws.emit('unexpected-response', {}, { statusCode: 401, resume: () => {} });
+    expect(await events.next('retry')).toMatchObject({ reason: 'upgradeRefused', code: 401 });
+    await socket();
+    expect(done).toEqual([]);
   });
 
   test('credentials that cannot be deleted are no hot loop', async () => {

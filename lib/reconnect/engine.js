@@ -102,12 +102,12 @@ class Engine {
     this.#settled(id);
   }
 
-  /** A connection ended, or came to nothing. */
-  ended(id, facts, error) {
+  /** A connection ended, or came to nothing; `told` is what is told of it, where that differs. */
+  ended(id, facts, error, told = facts) {
     if (this.stopped) {
       return { action: 'none', delayMs: 0, attempt: 0, reason: 'ended', code: null };
     }
-    return this.#decided(id, this.#native.disconnected(id, facts), facts, error);
+    return this.#decided(id, this.#native.disconnected(id, facts), told, error);
   }
 
   resumeAll(onProgress) {

@@ -5,13 +5,12 @@
 const { checkFunction } = require('../arguments');
 const { GuardError } = require('../errors');
 const { sessionEnded } = require('./attempt');
-const { factsOf } = require('./facts');
+const { factsOf, reasonOf } = require('./facts');
 const { SessionRow } = require('./session-row');
 
 /** How long a socket may take to close politely before its connection is cut. */
 const POLITE_MS = 1000;
 
-const LOGGED_OUT = 401;
 const RESTART_REQUIRED = 515;
 
 /** A way to connect that supervises what it connects. */
@@ -225,15 +224,12 @@ class Socket {
   }
 
   /** The connection is over: the scheduler decides what comes next. */
-  #ended(given, error) {
+  #ended(told, error) {
     if (this.#over) return;
-    let facts = given;
-    if (this.#options.pairAnew && facts.code === LOGGED_OUT) {
-      // A person wants to connect, and these credentials never will: a new start, without them.
-      this.#forgets = true;
-      facts = { code: RESTART_REQUIRED };
-    }
-    const { reason } = this.#engine.ended(this.#agentId, facts, error);
+    // A person wants to connect, and these credentials never will: a new start, without them.
+    this.#forgets = this.#options.pairAnew === true && reasonOf(told) === 'loggedOut';
+    const facts = this.#forgets ? { code: RESTART_REQUIRED } : told;
+    const { reason } = this.#engine.ended(this.#agentId, facts, error, told);
     this.#end(error ?? sessionEnded(this.#agentId, reason)); // unless its signal has done so
   }
 
