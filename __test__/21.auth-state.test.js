@@ -269,6 +269,17 @@ describe.each(KINDS)('auth state on %s', (kind) => {
     );
   });
 
+  test('what a socket writes after clear does not come back', async () => {
+    const { claim, state, saveCreds, clear } = await open();
+    await Promise.all([
+      saveCreds(),
+      clear(),
+      saveCreds(),
+      state.keys.set({ session: { a: Buffer.from('late') } }),
+    ]);
+    expect(await rowsOf(claim.agentId)).toEqual([]);
+  });
+
   test('a process killed while it saves leaves a state that loads whole', async () => {
     const child = await startChild('auth-writer.js');
     await child.call('open', { databaseUrl: database.url, encryptionKey: KEY }, 'killed-writer');
