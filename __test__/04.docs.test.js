@@ -1,0 +1,61 @@
+'use strict';
+
+// What can be checked of the documentation: every public name has a heading, examples are
+// JavaScript, links lead somewhere.
+
+const fs = require('node:fs');
+const path = require('node:path');
+const { Script } = require('node:vm');
+
+const ROOT = path.join(__dirname, '..');
+const pages = [
+  ...['.', 'docs', 'examples/backend', 'examples/whatsapp-endpoint']
+    .map((folder) => path.join(ROOT, folder))
+    .flatMap((folder) => fs.readdirSync(folder).map((name) => path.join(folder, name)))
+    .filter((file) => file.endsWith('.md')),
+].map((file) => [path.relative(ROOT, file), fs.readFileSync(file, 'utf8')]);
+
+/** Without what only looks like Markdown. */
+const prose = (text) => text.replace(/^```[^]*?^```/gm, '').replace(/`[^`\n]*`/g, '');
+
+/** As GitHub makes them of headings. */
+function anchors(text) {
+  const headings = text.replace(/^```[^]*?^```/gm, '').matchAll(/^#+ (.*)$/gm);
+  return Array.from(headings, ([, title]) =>
+    title
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N}\s_-]/gu, '')
+      .trim()
+      .replace(/\s/g, '-'),
+  );
+}
+
+test('docs/api.md has a heading for every public name', () => {
+  const text = fs.readFileSync(path.join(ROOT, 'docs', 'api.md'), 'utf8');
+  const headings = Array.from(text.matchAll(/^### (?:Class: |`)(\w+)/gm), ([, name]) => name);
+  const names = Object.keys(require('..'));
+  expect(names.filter((name) => !headings.includes(name))).toEqual([]);
+});
+
+describe.each(pages)('%s', (file, text) => {
+  const blocks = Array.from(text.matchAll(/^```js\n([^]*?)^```/gm), ([, code]) => code);
+  if (blocks.length > 0) {
+    test('its examples are JavaScript', () => {
+      for (const code of blocks) expect(() => new Script(`async () => {${code}\n}`)).not.toThrow();
+    });
+  }
+
+  const links = Array.from(
+    prose(text).matchAll(/\]\((?!https?:)([^)\s#]*)(?:#([^)\s]*))?\)/g),
+    ([, target, anchor]) => [target, anchor],
+  );
+  if (links.length > 0) {
+    test('its links lead somewhere', () => {
+      for (const [target, anchor] of links) {
+        const to = target ? path.join(ROOT, path.dirname(file), target) : path.join(ROOT, file);
+        expect({ target, exists: fs.existsSync(to) }).toEqual({ target, exists: true });
+        if (anchor) expect(anchors(fs.readFileSync(to, 'utf8'))).toContain(anchor);
+      }
+    });
+  }
+});
