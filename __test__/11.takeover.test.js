@@ -79,6 +79,23 @@ describe.each(KINDS)('takeover on %s', (kind) => {
     expect(since(start)).toBeLessThan(kind === 'postgres' ? 250 : 600);
   });
 
+  test('a release is not missed by a claim that begins to wait at the same time', async () => {
+    for (let round = 0; round < 20; round++) {
+      const agentId = `crossing-${round}`;
+      const fresh = () => guardOf({ leaseTtlMs: 60_000 }); // nothing is watched yet
+      const [owner, successor] = [fresh(), fresh()];
+      owner.startHeartbeat();
+      const claim = await owner.claimInstance(agentId);
+      const start = performance.now();
+      const waiting = successor.claimInstance(agentId, { waitMs: 10_000 });
+      await new Promise((resolve) => setTimeout(resolve, round));
+      await claim.release();
+      await waiting;
+      expect(since(start)).toBeLessThan(5000); // else it was found by looking again
+      await Promise.all([owner.shutdown(), successor.shutdown()]);
+    }
+  });
+
   test('a frozen owner is replaced, and after thawing it neither writes nor takes back', async () => {
     const owner = await instance();
     await owner.call('claim', 'frozen');

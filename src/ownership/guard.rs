@@ -132,6 +132,7 @@ impl Ownership {
         let inner = &self.inner;
         let give_up = inner.clock.now() + wait;
         let mut freed = inner.freed.subscribe();
+        let mut watching = false;
         loop {
             let mut answer = self.claim_many(&[agent_id.to_owned()], user_id).await?;
             if let Some(claim) = answer.claims.pop() {
@@ -144,11 +145,18 @@ impl Ownership {
             if left.is_zero() {
                 return Err(in_use.into());
             }
+            if !watching {
+                match self.watch_freed().await {
+                    Ok(()) => {
+                        watching = true;
+                        continue; // what became free before it was watched is not told
+                    }
+                    Err(Error::ShutDown) => return Err(Error::ShutDown),
+                    Err(_) => {}
+                }
+            }
             // A notification is only a hint, and listening may fail: look again at every
             // renewal, whatever was or was not heard.
-            if let Err(Error::ShutDown) = self.watch_freed().await {
-                return Err(Error::ShutDown);
-            }
             let pause = left.min(renewal_interval(inner.settings.ttl));
             tokio::select! {
                 _ = freed.changed() => {}
