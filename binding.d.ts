@@ -95,8 +95,8 @@ export declare class NativeGuard {
   resetPoints(id: Uint8Array): Promise<void | Error>
   /** Gauges, histograms and what is counted by reason. */
   metrics(): GuardMetrics
-  /** Whether calls would get an answer. */
-  ping(): Promise<void | Error>
+  /** Whether the database answers within that time. */
+  ping(limitMs: number): Promise<void | Error>
 }
 
 /** One scheduler. */

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use napi::Env;
 use napi_derive::napi;
 
-use super::guard::NativeGuard;
+use super::guard::{NativeGuard, millis};
 use super::outcome::{Pending, pending};
 use crate::error::LossReason;
 use crate::metrics::ROUND_TRIP_BUCKETS_MS;
@@ -85,10 +85,10 @@ impl NativeGuard {
         }
     }
 
-    /// Whether calls would get an answer.
+    /// Whether the database answers within that time.
     #[napi(catch_unwind, ts_return_type = "Promise<void | Error>")]
-    pub fn ping<'env>(&self, env: &'env Env) -> Pending<'env, ()> {
+    pub fn ping<'env>(&self, env: &'env Env, limit_ms: f64) -> Pending<'env, ()> {
         let this = self.clone();
-        pending(env, async move { this.store().ping().await.into() })
+        pending(env, async move { this.ownership().ping(millis(limit_ms)).await.into() })
     }
 }

@@ -111,6 +111,17 @@ impl Ownership {
         self.inner.ledger.len()
     }
 
+    /// Whether the database answers within `limit`.
+    pub async fn ping(&self, limit: Duration) -> Result<()> {
+        self.inner.open()?;
+        tokio::time::timeout(limit, self.inner.store.ping()).await.unwrap_or_else(|_| {
+            Err(Error::DatabaseUnavailable {
+                action: "looking whether the database answers".into(),
+                cause: format!("no answer within {} ms", limit.as_millis()),
+            })
+        })
+    }
+
     /// All claims held now.
     pub fn claims(&self) -> Vec<Arc<Claim>> {
         self.inner.ledger.all()
@@ -138,7 +149,7 @@ impl Ownership {
         let give_up = inner.clock.now() + wait;
         let mut freed = inner.freed.subscribe();
         loop {
-            let mut answer = self.claim_now(&[agent_id.to_owned()], user_id).await?;
+            let mut answer = self.claim_many(&[agent_id.to_owned()], user_id).await?;
             if let Some(claim) = answer.claims.pop() {
                 return Ok(claim);
             }
@@ -147,7 +158,6 @@ impl Ownership {
             };
             let left = give_up.since(inner.clock.now());
             if left.is_zero() {
-                self.refuse(1);
                 return Err(in_use.into());
             }
             // A notification is only a hint, and listening may fail: look again at every
@@ -169,18 +179,6 @@ impl Ownership {
         agent_ids: &[String],
         user_id: Option<&str>,
     ) -> Result<ClaimedMany> {
-        let answer = self.claim_now(agent_ids, user_id).await?;
-        self.refuse(answer.in_use.len());
-        Ok(answer)
-    }
-
-    /// Counts claims that somebody was told belong to another instance; not each look of one
-    /// that waits.
-    fn refuse(&self, count: usize) {
-        self.inner.stats.claims_refused.fetch_add(count as u64, Ordering::Relaxed);
-    }
-
-    async fn claim_now(&self, agent_ids: &[String], user_id: Option<&str>) -> Result<ClaimedMany> {
         let answer = self.try_claim_many(agent_ids, user_id).await;
         if answer.is_err() {
             self.inner.open()?; // what a shutdown cut short failed for no other reason
@@ -216,6 +214,7 @@ impl Ownership {
             inner.give_back(&fresh).await;
             return Err(error);
         }
+        inner.stats.claims_refused.fetch_add(answer.in_use.len() as u64, Ordering::Relaxed);
         answer.claims.extend(fresh);
         Ok(answer)
     }
