@@ -751,7 +751,7 @@ export interface GuardEvents {
   gaveUp: [
     event: { agentId: string; reason: DisconnectReason; code: number | null; error: unknown },
   ];
-  /** Told once for each outage, by the heartbeat or by {@link Guard.health}. */
+  /** Told once for each outage, by the heartbeat or, without one, by {@link Guard.health}. */
   databaseUnavailable: [event: { error: GuardError }];
   databaseRecovered: [event: Record<string, never>];
   claimLost: [event: { agentId: string; claim: Claim; error: ClaimLostError }];

@@ -487,6 +487,27 @@ describe('health', () => {
       expect(await until(async () => (await guard.health()).ok)).toBe(true);
       expect(count).toEqual({ databaseUnavailable: 1, databaseRecovered: 1 });
     }, 30_000);
+
+    test('without a heartbeat health() is who notices', async () => {
+      const idle = guardsOn({ url: proxy.url })();
+      expect(await idle.health()).toMatchObject({ ok: true });
+      const seen = [];
+      for (const event of ['databaseUnavailable', 'databaseRecovered']) {
+        idle.on(event, () => seen.push(event));
+      }
+      await proxy.refuse();
+      proxy.cut();
+      for (let n = 0; n < 2; n++) {
+        expect(await idle.health()).toMatchObject({
+          ok: false,
+          database: { error: { code: 'ERR_DATABASE_UNAVAILABLE' } },
+        });
+      }
+      expect(seen).toEqual(['databaseUnavailable']);
+      await proxy.refuse(false);
+      expect(await idle.health()).toMatchObject({ ok: true });
+      expect(seen).toEqual(['databaseUnavailable', 'databaseRecovered']);
+    });
   });
 
   test('the handler answers without a framework, and is not to be kept', async () => {
