@@ -36,12 +36,12 @@ class Insight {
   }
 
   metrics() {
-    return snapshot(this.#parts);
+    return snapshot(this.#parts, true);
   }
 
   metricsText(options) {
     const { perAgent } = checkShown(options);
-    return textOf(familiesOf({ perAgent }), this.metrics());
+    return textOf(familiesOf({ perAgent }), snapshot(this.#parts, perAgent));
   }
 
   registerMetrics(registry, options) {
@@ -56,7 +56,8 @@ class Insight {
     if (!isRegistry) throw invalidArgument('registry', 'must be a Registry of prom-client');
     const families = familiesOf({ perAgent });
     const { isShutDown: isOver } = this.#parts;
-    register(registry, this, { metrics: () => this.metrics(), isOver, families, label });
+    const metrics = () => snapshot(this.#parts, perAgent);
+    register(registry, this, { metrics, isOver, families, label });
   }
 
   check(options) {

@@ -7,20 +7,14 @@ const { ReconnectStats } = require('../reconnect/stats');
 
 /**
  * @param {object} parts what a guard lends: `native`, `credentials`, `reconnecting`, `tallies`,
- *   `authStats()`, `isBeating()`, `conflicts`
+ *   `authStats()`, `isBeating()`, `refusedClaims()`
+ * @param {boolean} perAgent whether agents are listed one by one
  */
-function snapshot({
-  native,
-  credentials,
-  reconnecting,
-  tallies,
-  authStats,
-  isBeating,
-  refusedClaims,
-}) {
+function snapshot(parts, perAgent) {
+  const { native, credentials, reconnecting, tallies } = parts;
   const counted = native.stats();
   const { claimsHeld, claimsLost, roundTrips, pool } = native.metrics();
-  const auth = authStats() ?? { reads: 0, writes: 0, refused: 0 };
+  const auth = parts.authStats() ?? { reads: 0, writes: 0, refused: 0 };
   const { sealed, opened, refused: failed } = credentials.stats();
   const { conflicts, loggedOut, ...reconnects } = ReconnectStats.sum(reconnecting.stats());
   const { uptime } = reconnecting;
@@ -32,10 +26,10 @@ function snapshot({
       takeovers: counted.takeovers,
       lost: Object.fromEntries(claimsLost.map(({ reason, count }) => [reason, count])),
     },
-    conflicts: { claimRefused: refusedClaims(), connectionReplaced: conflicts },
+    conflicts: { claimRefused: parts.refusedClaims(), connectionReplaced: conflicts },
     instancesBuried: counted.burials,
     heartbeat: {
-      running: isBeating(),
+      running: parts.isBeating(),
       beats: counted.beats,
       failures: counted.beatFailures,
       consecutiveFailures: counted.beatFailuresInARow,
@@ -48,7 +42,7 @@ function snapshot({
       pending: reconnecting.pendingCount(),
       loggedOut,
       connectedMs: uptime.totalMs(),
-      byAgent: uptime.byAgent(),
+      byAgent: perAgent ? uptime.byAgent() : {},
     },
     reconnects,
     rateLimits: tallies.read(),
