@@ -498,7 +498,7 @@ describe('health', () => {
       await proxy.refuse();
       proxy.cut();
       for (let n = 0; n < 2; n++) {
-        expect(await idle.health()).toMatchObject({
+        expect(await idle.health({ timeoutMs: 300 })).toMatchObject({
           ok: false,
           database: { error: { code: 'ERR_DATABASE_UNAVAILABLE' } },
         });
