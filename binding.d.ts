@@ -133,6 +133,8 @@ export declare class NativeScheduler {
   rename(from: string, to: string): void
   /** Sessions that connect or will. */
   pending(): Array<PendingObject>
+  /** How many sessions connect or wait to. */
+  pendingCount(): number
   /** Whether there are any. */
   hasPending(): boolean
   /** How many sessions will connect as soon as they may. */

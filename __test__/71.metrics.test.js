@@ -11,8 +11,10 @@ const path = require('node:path');
 const { promisify } = require('node:util');
 
 const express = require('express');
-const { Registry, Gauge } = require('prom-client');
+const { AggregatorRegistry, Gauge, Registry } = require('prom-client');
 
+const { Tallies } = require('../lib/rate-limit/tallies');
+const { Uptime } = require('../lib/reconnect/uptime');
 const { startChild } = require('./support/child');
 const { KINDS, SILENT, freshDatabase, guardsOn, lossOf } = require('./support/databases');
 const { createDatabase } = require('./support/postgres');
@@ -236,9 +238,16 @@ describe.each(KINDS)('what is counted on %s', (kind) => {
     const guard = guardOf({ maxConnections: 2 });
     const max = kind === 'sqlite' ? 3 : 2; // readers and the one writer
     expect(guard.metrics().pool).toEqual({ size: 0, idle: 0, inUse: 0, max });
-    const busy = Promise.all(Array.from({ length: 20 }, () => guard.listSessions()));
-    await until(() => guard.metrics().pool.inUse > 0);
-    await busy;
+    await until(async () => {
+      const busy = Promise.all(Array.from({ length: 200 }, () => guard.listSessions()));
+      let most = 0;
+      for (let look = 0; look < 20; look++) {
+        await new Promise(setImmediate);
+        most = Math.max(most, guard.metrics().pool.inUse);
+      }
+      await busy;
+      return most > 0;
+    });
     await until(() => guard.metrics().pool.inUse === 0);
     const { size } = guard.metrics().pool;
     expect(size).toBeGreaterThan(0);
@@ -329,6 +338,25 @@ describe('Prometheus', () => {
     expect(valuesOf(await registry.metrics())['baileys_guard_claims_held']).toBe(1);
   });
 
+  test('the workers of a cluster add up', async () => {
+    const workers = [guardOf(), guardOf()];
+    const scraped = [];
+    for (const guard of workers) {
+      const registry = new Registry();
+      guard.registerMetrics(registry);
+      await guard.claimInstances(['a', 'b', 'c'].map((name) => `${name}-${scraped.length}`));
+      guard.startHeartbeat();
+      await until(() => guard.metrics().heartbeat.beats > 0);
+      scraped.push(JSON.parse(JSON.stringify(await registry.getMetricsAsJSON())));
+    }
+    const ageIn = (metrics) =>
+      metrics.find(({ name }) => name === 'baileys_guard_heartbeat_age_seconds').values[0].value;
+    const series = valuesOf(await AggregatorRegistry.aggregate(scraped).metrics());
+    expect(series['baileys_guard_claims_held']).toBe(6);
+    expect(series['baileys_guard_heartbeat_age_seconds']).toBe(Math.max(...scraped.map(ageIn)));
+    expect(series['baileys_guard_heartbeat_duration_seconds_count']).toBeGreaterThanOrEqual(2);
+  });
+
   test('OpenMetrics spells counters its own way', async () => {
     const registry = new Registry(Registry.OPENMETRICS_CONTENT_TYPE);
     guardOf().registerMetrics(registry);
@@ -366,6 +394,9 @@ describe('Prometheus', () => {
     await successor.claimInstance('of-the-successor');
     const now = valuesOf(await registry.metrics());
     expect(now['baileys_guard_claims_held{guard="one"}']).toBe(1);
+    expect(() => one.registerMetrics(new Registry())).toThrow(
+      expect.objectContaining({ code: 'ERR_SHUT_DOWN' }),
+    );
     // A registry that was cleared is an empty one.
     registry.clear();
     successor.registerMetrics(registry);
@@ -569,6 +600,32 @@ test('the module shows its default guard, its own limiters too, and lets the pro
     held: true,
     same: true,
   });
+});
+
+test('what is kept by name is bounded', () => {
+  let now = 0;
+  const uptime = new Uptime(() => now);
+  for (let n = 0; n < 10_010; n++) {
+    uptime.up(`agent-${n}`);
+    now += 1;
+    if (n > 4) uptime.down(`agent-${n}`); // five stay
+  }
+  const agents = uptime.byAgent();
+  expect(Object.keys(agents)).toHaveLength(10_005);
+  expect(agents['agent-5']).toBeUndefined(); // the first that went
+  expect(agents['agent-10009']).toEqual({ connected: false, connectedMs: 0, totalMs: 1 });
+  expect(agents['agent-0']).toEqual({ connected: true, connectedMs: 10_010, totalMs: 10_010 });
+  // What is forgotten is still in the sum.
+  expect(uptime.totalMs()).toBe(10_005 + 10_010 + 10_009 + 10_008 + 10_007 + 10_006);
+  uptime.up('agent-10009');
+  now += 7;
+  uptime.up('agent-10009'); // told twice, begun once
+  expect(uptime.byAgent()['agent-10009']).toMatchObject({ connectedMs: 7, totalMs: 8 });
+
+  const tallies = new Tallies();
+  for (let n = 0; n < 1500; n++) tallies.of({ name: `limiter-${n}` }).allowed += 1;
+  expect(Object.keys(tallies.read())).toHaveLength(1001);
+  expect(tallies.read().other).toEqual({ allowed: 500, refused: 0 });
 });
 
 test('a listener that throws stops nothing', async () => {

@@ -361,6 +361,7 @@ class Guard extends EventEmitter {
 
   /** The same in a registry of prom-client's. */
   registerMetrics(registry, options) {
+    this.#checkOpen();
     this.#insight.registerMetrics(registry, options);
   }
 

@@ -220,12 +220,16 @@ const PER_AGENT = [
   ],
 ];
 
-/** All metrics: `[{ name, type, help, read(metrics) }]`. */
+/** Where the sum over the workers of a cluster says nothing. */
+const AGGREGATORS = { heartbeat_age_seconds: 'max', heartbeat_consecutive_failures: 'max' };
+
+/** All metrics: `[{ name, type, help, aggregator, read(metrics) }]`. */
 function familiesOf({ perAgent = false } = {}) {
   return [...ROWS, ...(perAgent ? PER_AGENT : [])].map(([name, type, help, read]) => ({
     name: PREFIX + name,
     type,
     help,
+    aggregator: AGGREGATORS[name] ?? 'sum', // prom-client's, see AggregatorRegistry
     read,
   }));
 }

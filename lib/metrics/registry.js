@@ -64,7 +64,7 @@ class Metric {
     this.name = family.name;
     this.help = family.help;
     this.type = family.type;
-    this.aggregator = 'sum';
+    this.aggregator = family.aggregator;
   }
 
   async get() {

@@ -59,7 +59,7 @@ class Engine {
       drain: (how) => this.#drain(how),
       halt: () => this.stop({ release: false }),
       stats: this.stats,
-      pendingCount: () => this.pending().length,
+      pendingCount: () => (this.stopped ? 0 : this.#native.pendingCount()),
     });
   }
 
