@@ -207,6 +207,30 @@ describe.each(KINDS)('what is counted on %s', (kind) => {
     expect(guard.metrics().sessions.connected).toBe(0);
   });
 
+  test('instances that resume the same sessions at once are in no conflict', async () => {
+    const crowded = await freshDatabase(kind);
+    const crowdOf = guardsOn(crowded);
+    const before = crowdOf();
+    const { claims } = await before.claimInstances(Array.from({ length: 30 }, agent));
+    await Promise.all(claims.map((claim) => claim.update({ isActive: true })));
+    await before.shutdown();
+    const crowd = Array.from({ length: 4 }, () => crowdOf());
+    await Promise.all(
+      crowd.map((guard) => {
+        guard.startHeartbeat();
+        const scheduler = guard.createReconnectScheduler({
+          ...QUICK,
+          connect: (agentId) => scheduler.connected(agentId),
+        });
+        return scheduler.resumeAll();
+      }),
+    );
+    const sum = (count) => crowd.reduce((total, guard) => total + count(guard.metrics()), 0);
+    await until(() => sum(({ claims: { held } }) => held) === 30);
+    expect(sum(({ reconnects }) => reconnects.resumed)).toBe(30);
+    expect(sum(({ conflicts }) => conflicts.claimRefused)).toBe(0);
+  });
+
   test('decisions of limiters, by name', async () => {
     const guard = guardOf();
     const memory = guard.createRateLimiter({ limit: 1, name: 'messages' });
