@@ -27,6 +27,8 @@ export declare class NativeAuthState {
 export declare class NativeAuthStates {
   /** The states of this guard's agents, sealed by `ring`. */
   static of(guard: NativeGuard, ring: object, acceptPlaintext: boolean, acceptLegacy: boolean): NativeAuthStates
+  /** Counters. */
+  stats(): AuthStatsObject
   /** The state of one claim. */
   open(claim: NativeClaim): NativeAuthState
   /** Brings everything stored under the current key; tells `onProgress` after each batch. */
@@ -39,6 +41,8 @@ export declare class NativeClaim {
   get serial(): number
   /** The agent, in the form the database gives it back. */
   get agentId(): string
+  /** Another instance held the agent until it died. */
+  get takeover(): boolean
   /** The fencing token now. */
   get token(): bigint
   /** Whether it is held at this moment, by the clock and not by what was last told. */
@@ -89,6 +93,10 @@ export declare class NativeGuard {
   refundPoints(id: Uint8Array, rule: LimitRule, points: number, hitAt: number): Promise<void | Error>
   /** Forgets a key. */
   resetPoints(id: Uint8Array): Promise<void | Error>
+  /** Gauges, histograms and what is counted by reason. */
+  metrics(): GuardMetrics
+  /** Whether the database answers within that time. */
+  ping(limitMs: number): Promise<void | Error>
 }
 
 /** One scheduler. */
@@ -125,6 +133,8 @@ export declare class NativeScheduler {
   rename(from: string, to: string): void
   /** Sessions that connect or will. */
   pending(): Array<PendingObject>
+  /** How many sessions connect or wait to. */
+  pendingCount(): number
   /** Whether there are any. */
   hasPending(): boolean
   /** How many sessions will connect as soon as they may. */
@@ -174,6 +184,16 @@ export interface AuthItem {
   content: number
   /** The bytes. */
   bytes: Buffer
+}
+
+/** Counters of all auth states; they only grow. */
+export interface AuthStatsObject {
+  /** Calls that read. */
+  reads: number
+  /** Calls that wrote. */
+  writes: number
+  /** Calls that the fence refused. */
+  refused: number
 }
 
 /** The answer to a batch claim. */
@@ -272,6 +292,18 @@ export interface FailedObject {
   message: string
 }
 
+/** What is more than a counter. */
+export interface GuardMetrics {
+  /** Claims held now. */
+  claimsHeld: number
+  /** Claims lost, by reason. */
+  claimsLost: Array<LostObject>
+  /** How long good beats took. */
+  roundTrips: HistogramObject
+  /** The connections that calls share. */
+  pool: PoolObject
+}
+
 /** What an envelope's header says. */
 export interface HeaderObject {
   /** What the plaintext is: 0 bytes, 1 JSON, 2 text. */
@@ -280,6 +312,14 @@ export interface HeaderObject {
   keyId: string
   /** The writer's counter. */
   generation?: bigint
+}
+
+/** `counts[i]` took at most `bucketsMs[i]`. */
+export interface HistogramObject {
+  bucketsMs: Array<number>
+  counts: Array<number>
+  sumMs: number
+  count: number
 }
 
 /** An agent with a live owner elsewhere. */
@@ -369,6 +409,14 @@ export interface LookObject {
   peers: number
   share: number
   surplus: number
+}
+
+/** Claims lost for one reason. */
+export interface LostObject {
+  /** The word of `ClaimLostError.reason`. */
+  reason: string
+  /** How many. */
+  count: number
 }
 
 /** What `migrate` did. */
@@ -476,6 +524,14 @@ export interface PendingObject {
   dueInMs: number
   connecting: boolean
   reason?: string
+}
+
+/** Connections at this moment. */
+export interface PoolObject {
+  size: number
+  idle: number
+  inUse: number
+  max: number
 }
 
 /** Reads the header of an envelope without a key. */

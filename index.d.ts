@@ -7,6 +7,7 @@
  */
 
 import { EventEmitter } from 'node:events';
+import { IncomingMessage, ServerResponse } from 'node:http';
 import { Options, RateLimiter, RateLimiterOptions, RateLimitRequestHandler } from './rate-limit.js';
 
 // Errors ------------------------------------------------------------------------------------
@@ -575,6 +576,9 @@ export interface ReconnectStats {
   gaveUp: number;
   resumed: number;
   handedOver: number;
+  /** Connections that another one with the same credentials has replaced (440). */
+  conflicts: number;
+  loggedOut: number;
   /** By status code, or by reason where there is no code. */
   disconnects: Record<string, number>;
   decisions: Partial<Record<DisconnectAction, number>>;
@@ -638,10 +642,143 @@ export type ReconnectSchedulerOptions = ReconnectOptions &
  */
 export function classifyDisconnect(error: unknown, options?: ReconnectNumbers): DisconnectDecision;
 
+// Seeing what happens -----------------------------------------------------------------------
+
+/** `counts[i]` took at most `bucketsMs[i]`; `count` is all of them. */
+export interface DurationHistogram {
+  bucketsMs: number[];
+  counts: number[];
+  sumMs: number;
+  count: number;
+}
+
+/** How long an agent has been connected to this instance. */
+export interface AgentUptime {
+  connected: boolean;
+  /** Of the present connection; 0 while there is none. */
+  connectedMs: number;
+  /** Of all connections since the start. */
+  totalMs: number;
+}
+
+/** What a guard has counted since it was made. `docs/metrics.md` has the meaning of each. */
+export interface Metrics {
+  claims: {
+    held: number;
+    granted: number;
+    released: number;
+    takeovers: number;
+    /** By reason. */
+    lost: Record<Exclude<LossReason, 'released'>, number>;
+  };
+  conflicts: {
+    /** Claims that a caller was refused because of a live owner. */
+    claimRefused: number;
+    /** Connections that ended with 440. */
+    connectionReplaced: number;
+  };
+  /** Other instances that this one found dead. */
+  instancesBuried: number;
+  heartbeat: {
+    running: boolean;
+    beats: number;
+    failures: number;
+    consecutiveFailures: number;
+    /** Since the last good beat was sent; null before the first. */
+    ageMs: number | null;
+    lastDurationMs: number;
+    /** Of the good ones. */
+    duration: DurationHistogram;
+  };
+  sessions: {
+    connected: number;
+    /** That connect, or wait to. */
+    pending: number;
+    loggedOut: number;
+    /** Of all agents together. */
+    connectedMs: number;
+    byAgent: { [agentId: string]: AgentUptime };
+  };
+  /** Of all schedulers together. */
+  reconnects: Omit<ReconnectStats, 'conflicts' | 'loggedOut'>;
+  /** By the name of the limiter, or else its rule: `algorithm/windowMs/limit/burst`. */
+  rateLimits: { [limiter: string]: { allowed: number; refused: number } };
+  encryption: { sealed: number; opened: number; failed: number };
+  sessionRow: { writes: number; refused: number };
+  authState: { reads: number; writes: number; refused: number };
+  /** Connections that calls share; the heartbeat has one of its own. */
+  pool: { size: number; idle: number; inUse: number; max: number };
+}
+
+export interface MetricsTextOptions {
+  /** One series more for each agent. @default false */
+  perAgent?: boolean;
+}
+
+export interface RegisterMetricsOptions extends MetricsTextOptions {
+  /** Value of the label `guard`, which tells several guards in one registry apart. */
+  guard?: string;
+}
+
+/** As much of prom-client's `Registry` as is used. */
+export interface MetricsRegistry {
+  registerMetric(metric: any): void;
+  getSingleMetric(name: string): any;
+}
+
+export interface HealthOptions {
+  /** How long the database may take to answer. @default 2000 */
+  timeoutMs?: number;
+}
+
+export interface Health {
+  ok: boolean;
+  shutDown: boolean;
+  database: {
+    ok: boolean;
+    /** Null where it gave no answer. */
+    latencyMs: number | null;
+    error?: { code: string; message: string };
+  };
+  /** Not ok: claims are held and not being renewed. */
+  heartbeat: {
+    ok: boolean;
+    running: boolean;
+    ageMs: number | null;
+    consecutiveFailures: number;
+  };
+  claims: { held: number };
+  sessions: { connected: number; pending: number };
+}
+
+/** Express middleware; works with `node:http` as well. */
+export type HealthHandler = (
+  request: IncomingMessage,
+  response: ServerResponse,
+  next?: (error?: unknown) => void,
+) => void;
+
 // The guard ---------------------------------------------------------------------------------
 
 /** What {@link Guard} emits. */
 export interface GuardEvents {
+  /** Somebody else has the agent, or its credentials. `owner` is known for a refused claim. */
+  conflict: [
+    event:
+      | { agentId: string; kind: 'claimRefused'; owner: Owner }
+      | { agentId: string; kind: 'connectionReplaced'; owner: null },
+  ];
+  /** A claim was granted on an agent whose owner had died. */
+  takeover: [event: { agentId: string; claim: Claim }];
+  /** WhatsApp ended the pairing: a person has to scan a QR code. */
+  loggedOut: [event: { agentId: string; code: number | null; error: unknown }];
+  /** A session failed as often as `maxAttempts` allows. */
+  gaveUp: [
+    event: { agentId: string; reason: DisconnectReason; code: number | null; error: unknown },
+  ];
+  /** Told once for each outage, by the heartbeat or, without one, by {@link Guard.health}. */
+  databaseUnavailable: [event: { error: GuardError }];
+  databaseRecovered: [event: Record<string, never>];
   claimLost: [event: { agentId: string; claim: Claim; error: ClaimLostError }];
   heartbeatFailing: [event: { error: GuardError; consecutive: number }];
   heartbeatRecovered: [event: { failures: number }];
@@ -746,6 +883,23 @@ export interface Guard extends EventEmitter<GuardEvents> {
     options: SuperviseOptions & Supervision,
   ): Promise<SupervisedSession>;
   classifyDisconnect: typeof classifyDisconnect;
+  /** Everything that is counted; also after {@link shutdown}. */
+  metrics(): Metrics;
+  /** The same in Prometheus' text format, to be sent as `text/plain; version=0.0.4`. */
+  metricsText(options?: MetricsTextOptions): string;
+  /**
+   * Puts the same into a registry of prom-client's, which reads them when it is scraped. Doing so
+   * again is harmless; another guard in the same registry needs another label.
+   * @throws ERR_ALREADY_CONFIGURED
+   */
+  registerMetrics(registry: MetricsRegistry, options?: RegisterMetricsOptions): void;
+  /**
+   * Whether the database answers and the claims held are being renewed. Never rejects for what it
+   * finds; after {@link shutdown} it tells `ok: false`.
+   */
+  health(options?: HealthOptions): Promise<Health>;
+  /** Answers with {@link health} as JSON: 200, or 503 when not ok. */
+  healthHandler(options?: HealthOptions): HealthHandler;
   /**
    * Awaits `beforeRelease` for each claim, releases all at once, stops and closes everything.
    * Safe to call twice. Every later call rejects with `ERR_SHUT_DOWN`.
@@ -842,3 +996,29 @@ export function superviseSession(
   agentId: string,
   options: SuperviseOptions & Supervision,
 ): Promise<SupervisedSession>;
+
+/** {@link Guard.metrics} of the default guard, with the limiters made by the module. */
+export function metrics(): Metrics;
+/** {@link Guard.metricsText} of the default guard. */
+export function metricsText(options?: MetricsTextOptions): string;
+/** {@link Guard.registerMetrics} of the default guard. */
+export function registerMetrics(registry: MetricsRegistry, options?: RegisterMetricsOptions): void;
+/** {@link Guard.health} of the default guard. */
+export function health(options?: HealthOptions): Promise<Health>;
+/** {@link Guard.healthHandler} of the default guard. */
+export function healthHandler(options?: HealthOptions): HealthHandler;
+/** Listens to an event of the default guard, which is returned. */
+export function on<Event extends keyof GuardEvents>(
+  event: Event,
+  listener: (...args: GuardEvents[Event]) => void,
+): Guard;
+/** The same for one time. */
+export function once<Event extends keyof GuardEvents>(
+  event: Event,
+  listener: (...args: GuardEvents[Event]) => void,
+): Guard;
+/** Listens no more. */
+export function off<Event extends keyof GuardEvents>(
+  event: Event,
+  listener: (...args: GuardEvents[Event]) => void,
+): Guard;

@@ -7,6 +7,7 @@ const {
   configure,
   defaultGuard,
   onDefaultGuard,
+  tallies,
 } = require('./lib/default-guard');
 const errors = require('./lib/errors');
 const { Guard } = require('./lib/guard');
@@ -56,7 +57,7 @@ module.exports.rotateCredentials = asyncOnDefaultGuard('rotateCredentials');
 
 // Rate limits. In memory they need no guard; the default one is made at the first hit that is
 // counted in the database.
-const limits = new GuardLimits(() => Guard.limitStoreOf(defaultGuard()));
+const limits = new GuardLimits(() => Guard.limitStoreOf(defaultGuard()), tallies);
 module.exports.rateLimit = limits.rateLimit;
 module.exports.createRateLimiter = limits.createRateLimiter;
 module.exports.MemoryStore = MemoryStore;
@@ -65,3 +66,13 @@ module.exports.ipKeyGenerator = ipKeyGenerator;
 module.exports.createReconnectScheduler = onDefaultGuard('createReconnectScheduler');
 module.exports.superviseSession = asyncOnDefaultGuard('superviseSession');
 module.exports.classifyDisconnect = classifyDisconnect;
+
+// Seeing what happens
+module.exports.metrics = onDefaultGuard('metrics');
+module.exports.metricsText = onDefaultGuard('metricsText');
+module.exports.registerMetrics = onDefaultGuard('registerMetrics');
+module.exports.health = asyncOnDefaultGuard('health');
+module.exports.healthHandler = onDefaultGuard('healthHandler');
+module.exports.on = onDefaultGuard('on');
+module.exports.once = onDefaultGuard('once');
+module.exports.off = onDefaultGuard('off');

@@ -35,4 +35,12 @@ export {
   createReconnectScheduler,
   superviseSession,
   classifyDisconnect,
+  metrics,
+  metricsText,
+  registerMetrics,
+  health,
+  healthHandler,
+  on,
+  once,
+  off,
 } from './index.js';

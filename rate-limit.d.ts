@@ -149,7 +149,10 @@ export type Options = {
   algorithm?: Algorithm;
   /** With `algorithm: 'gcra'`: how many may come at once, default `limit`. */
   burst?: number;
-  /** With `store: 'database'`: whose counts these are; the same in every process. */
+  /**
+   * What it is called in metrics. With `store: 'database'` also whose counts these are; the same in
+   * every process.
+   */
   name?: string;
   /** With `store: 'database'`: count in this process while the database is away. */
   insurance?: 'memory';
@@ -215,7 +218,10 @@ export type RateLimiterOptions = {
   blockMs?: number;
   /** Default `'memory'`; `'database'` counts over all instances. */
   store?: 'memory' | 'database';
-  /** With `store: 'database'`: whose counts these are; the same in every process. */
+  /**
+   * What it is called in metrics. With `store: 'database'` also whose counts these are; the same in
+   * every process.
+   */
   name?: string;
   /** With `store: 'database'`: count in this process while the database is away. */
   insurance?: 'memory';

@@ -41,7 +41,11 @@ describe.each(pages)('%s', (file, text) => {
   const blocks = Array.from(text.matchAll(/^```js\n([^]*?)^```/gm), ([, code]) => code);
   if (blocks.length > 0) {
     test('its examples are JavaScript', () => {
-      for (const code of blocks) expect(() => new Script(`async () => {${code}\n}`)).not.toThrow();
+      for (const code of blocks) {
+        // A value is shown as one, without a statement around it.
+        const script = /^[{[]/.test(code) ? `(${code}\n)` : `async () => {${code}\n}`;
+        expect(() => new Script(script)).not.toThrow();
+      }
     });
   }
 

@@ -406,7 +406,7 @@ describe('options of our own', () => {
     [{ limit: Infinity, algorithm: 'sliding-window' }, 'limit'],
     [{ windowMs: 0, algorithm: 'sliding-window' }, 'windowMs'],
     [{ windowMs: Infinity, algorithm: 'gcra' }, 'windowMs'],
-    [{ name: 'x' }, 'name'],
+    [{ name: '' }, 'name'],
     [{ name: '', store: 'database' }, 'name'],
     [{ insurance: 'memory' }, 'insurance'],
     [{ insurance: 'redis', store: 'database' }, 'insurance'],

@@ -297,7 +297,7 @@ describe('options', () => {
     [{ blockMs: -1 }, 'blockMs'],
     [{ maxQueue: 1.5 }, 'maxQueue'],
     [{ store: 'redis' }, 'store'],
-    [{ name: 'x' }, 'name'],
+    [{ name: '' }, 'name'],
     [{ maxKeys: 0 }, 'maxKeys'],
     [{ logger: {} }, 'logger'],
     [{ max: 5 }, 'max'],

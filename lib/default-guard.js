@@ -6,9 +6,12 @@ const { createCredentials } = require('./credentials');
 const { GuardError } = require('./errors');
 const { Guard } = require('./guard');
 const { resolveOptions } = require('./options');
+const { Tallies } = require('./rate-limit/tallies');
 
 let configured; // options given to configure()
 let guard;
+/** Of the module's own limiters, which may be there before the guard. */
+const tallies = new Tallies();
 
 /** Sets the options of the default guard; before its first use only. */
 function configure(options) {
@@ -24,7 +27,7 @@ function configure(options) {
 
 function defaultGuard() {
   if (!guard) {
-    guard = new Guard(configured);
+    guard = new Guard(configured, tallies);
     configured = undefined; // the keys in it
   }
   return guard;
@@ -44,4 +47,4 @@ function named(name, fn) {
   return Object.defineProperty(fn, 'name', { value: name });
 }
 
-module.exports = { configure, defaultGuard, onDefaultGuard, asyncOnDefaultGuard };
+module.exports = { configure, defaultGuard, onDefaultGuard, asyncOnDefaultGuard, tallies };

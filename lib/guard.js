@@ -18,11 +18,13 @@ const { useGuardedAuthState } = require('./auth-state');
 const { exportAuthState, importAuthState } = require('./auth-state/transfer');
 const { Claim } = require('./claim');
 const { createCredentials } = require('./credentials');
-const { GuardError, ownerFrom, settle, unwrap } = require('./errors');
+const { AgentInUseError, GuardError, ownerFrom, settle, unwrap } = require('./errors');
 const { Heartbeat } = require('./heartbeat');
+const { Insight } = require('./metrics');
 const native = require('./native');
 const { resolveOptions } = require('./options');
 const { GuardLimits, NativeLimitStore } = require('./rate-limit/guard-limits');
+const { Tallies } = require('./rate-limit/tallies');
 const { Reconnecting } = require('./reconnect');
 const { classifyDisconnect } = require('./reconnect/facts');
 
@@ -35,14 +37,16 @@ class Guard extends EventEmitter {
   #claims = new Map(); // serial of the native claim -> Claim
   #listeners = new Set(); // of watchOwnership
   #heartbeat;
-  #limits = new GuardLimits(() => Guard.limitStoreOf(this));
+  #limits;
   #limitStore;
   #reconnecting;
   #shutdown;
   #authStates;
+  #insight;
   #warnedOfPlaintext = false;
 
-  constructor(options) {
+  /** `tallies` of limiters that were made without a guard; for the default guard only. */
+  constructor(options, tallies = new Tallies()) {
     super();
     // Past this point only the native side has the keys.
     const { encryptionKey, previousEncryptionKeys, ...resolved } = resolveOptions(options);
@@ -69,8 +73,22 @@ class Guard extends EventEmitter {
       claimOn: (agentId) => this.#claims.get(this.#native.held(agentId)),
       call: (callback, ...args) => this.#call(callback, ...args),
       trouble: (what, error) => this.#trouble(what, error),
+      tell: (event, details) => this.#tell(event, details),
+      claimFree: (agentIds) => this.#claimMany(agentIds),
       checkOpen: () => this.#checkOpen(),
       isBeating: () => this.#heartbeat !== undefined,
+    });
+    this.#limits = new GuardLimits(() => Guard.limitStoreOf(this), tallies);
+    this.#insight = new Insight({
+      native: this.#native,
+      credentials: this.#credentials,
+      reconnecting: this.#reconnecting,
+      tallies,
+      leaseTtlMs: resolved.leaseTtlMs,
+      authStats: () => this.#authStates?.stats(),
+      isBeating: () => this.#heartbeat !== undefined,
+      isShutDown: () => this.#shutdown !== undefined,
+      tell: (event, details) => this.#tell(event, details),
     });
   }
 
@@ -159,7 +177,13 @@ class Guard extends EventEmitter {
     checkMs(waitMs, 'waitMs');
     const user = checkOptionalId(userId, 'userId');
     this.#checkOpen();
-    const claim = await settle(this.#native.claim(agentId, user, waitMs));
+    let claim;
+    try {
+      claim = await settle(this.#native.claim(agentId, user, waitMs));
+    } catch (error) {
+      if (error instanceof AgentInUseError) this.#insight.claimRefused(agentId, error.owner);
+      throw error;
+    }
     await this.#checkStillOpen([claim]);
     return this.#take(claim);
   }
@@ -169,6 +193,12 @@ class Guard extends EventEmitter {
     if (!Array.isArray(agentIds)) throw invalidArgument('agentIds', 'must be an array of strings');
     agentIds.forEach((agentId, index) => checkId(agentId, `agentIds[${index}]`));
     const user = checkOptionalId(userId, 'userId');
+    const answer = await this.#claimMany(agentIds, user);
+    for (const { agentId, owner } of answer.inUse) this.#insight.claimRefused(agentId, owner);
+    return answer;
+  }
+
+  async #claimMany(agentIds, user) {
     this.#checkOpen();
     const answer = await settle(this.#native.claimMany(agentIds, user));
     await this.#checkStillOpen(answer.claims);
@@ -318,6 +348,33 @@ class Guard extends EventEmitter {
     return classifyDisconnect(error, options);
   }
 
+  // What it shows of itself; also after shutdown(), see lib/metrics.
+
+  metrics() {
+    return this.#insight.metrics();
+  }
+
+  /** The same as Prometheus reads it. */
+  metricsText(options) {
+    return this.#insight.metricsText(options);
+  }
+
+  /** The same in a registry of prom-client's. */
+  registerMetrics(registry, options) {
+    this.#checkOpen();
+    this.#insight.registerMetrics(registry, options);
+  }
+
+  /** Whether the database answers and claims are being renewed. Never rejects for what it finds. */
+  async health(options) {
+    return this.#insight.check(options);
+  }
+
+  /** Express middleware that answers with `health()`: 200 or 503. */
+  healthHandler(options) {
+    return this.#insight.handler(options);
+  }
+
   async shutdown(options) {
     const { timeoutMs = 10_000, beforeRelease } = checkObject(options, 'options');
     checkMs(timeoutMs, 'timeoutMs');
@@ -387,6 +444,7 @@ class Guard extends EventEmitter {
     const { instanceHostname, instanceId, logger } = this.#options;
     logger.info(`[BAILEYS] ✅ Instance claim registered: ${instanceHostname} (${instanceId})`);
     void claim.held; // a loss told while the claim was on its way here found nobody to tell
+    if (nativeClaim.takeover) this.#tell('takeover', { agentId: claim.agentId, claim });
     return claim;
   }
 
@@ -414,11 +472,13 @@ class Guard extends EventEmitter {
         if (event.count === 1) logger.warn(`[BAILEYS] heartbeat failed: ${error.message}`);
         this.#call(this.#heartbeat?.options.onError, error);
         this.#tell('heartbeatFailing', { error, consecutive: event.count });
+        this.#insight.health.failed(error);
         break;
       }
       case 'beatRecovered':
         logger.info(`[BAILEYS] heartbeat works again after ${event.count} failures`);
         this.#tell('heartbeatRecovered', { failures: event.count });
+        this.#insight.health.answered();
         break;
       case 'freed': {
         const { agentIds, reason, instanceId } = event;

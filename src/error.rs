@@ -46,6 +46,17 @@ pub enum LossReason {
 }
 
 impl LossReason {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 7] = [
+        Self::Taken,
+        Self::RowGone,
+        Self::Expired,
+        Self::Stalled,
+        Self::Buried,
+        Self::Refused,
+        Self::Released,
+    ];
+
     /// The word users see in `ClaimLostError.reason`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -11,6 +11,7 @@ pub mod binding; // the N-API edge; nothing else names napi
 pub mod clock; // monotonic time that goes on while the machine sleeps
 pub mod credentials; // key ring, envelope, the formats of before
 pub mod error; // every way to fail, each with its stable code
+pub mod metrics; // histograms, and the state of a pool
 pub mod ownership; // claims, trust window, heartbeat, watchdog
 pub mod rate_limit; // windows, GCRA, and many keys in bounded memory
 pub mod reconnect; // when to connect again, and who is to be resumed

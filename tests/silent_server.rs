@@ -26,11 +26,12 @@ async fn every_call_ends_and_no_call_holds_up_the_others() {
             async { store.claim("me", 1, &agents).await.err() },
             async { store.owners(&agents).await.err() },
             async { store.canonical_agent("a").await.err() },
+            async { store.ping().await.err() },
         )
     };
-    let (a, b, c, d, e, f) =
+    let (a, b, c, d, e, f, g) =
         timeout(Duration::from_secs(5), calls).await.expect("a call waits for ever");
-    for error in [a, b, c, d, e, f] {
+    for error in [a, b, c, d, e, f, g] {
         assert!(matches!(error, Some(Error::DatabaseUnavailable { .. })), "{error:?}");
     }
     timeout(Duration::from_secs(5), store.close()).await.expect("closing waits for ever");

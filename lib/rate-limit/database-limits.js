@@ -13,6 +13,7 @@
 const { createHash } = require('node:crypto');
 const { kindOf, textOf } = require('./keys');
 const { MemoryLimits } = require('./limits');
+const { ruleName } = require('./tallies');
 
 const LEASE_MS = 1000;
 const MAX_LEASES = 10_000;
@@ -218,14 +219,7 @@ class Leases {
 function createDatabaseLimits(openDatabase) {
   const made = new Map();
   return (options) => {
-    const { algorithm, windowMs, limit, burst } = options;
-    const rule = [
-      algorithm,
-      windowMs,
-      typeof limit === 'function' ? 'dynamic' : limit,
-      burst ?? '',
-    ];
-    const base = options.name ?? rule.join('/');
+    const base = options.name ?? ruleName(options);
     const count = (made.get(base) ?? 0) + 1;
     made.set(base, count);
     const name = options.name ?? (count === 1 ? base : `${base}#${count}`);

@@ -44,7 +44,6 @@ function checkRule({ algorithm, windowMs, limit, burst }) {
 /** Checks what goes with a store: `'memory'`, `'database'` or an express-rate-limit store. */
 function checkStore({ store, name, insurance, maxKeys }) {
   const isDatabase = store === 'database';
-  check(isDatabase || name === undefined, 'name', "only means something with store: 'database'");
   check(
     name === undefined || (typeof name === 'string' && name !== '' && name.length <= 200),
     'name',

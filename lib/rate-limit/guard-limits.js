@@ -6,6 +6,7 @@ const { settle } = require('../errors');
 const { createDatabaseLimits } = require('./database-limits');
 const { createRateLimit } = require('./index');
 const { Gate, createRateLimiterFactory } = require('./limiter');
+const { Tallies } = require('./tallies');
 
 /** A guard's database as `DatabaseLimits` asks it. */
 class NativeLimitStore {
@@ -36,11 +37,14 @@ class NativeLimitStore {
 class GuardLimits {
   #gate = new Gate();
 
-  /** @param {() => NativeLimitStore} openDatabase called at every hit, and never before one */
-  constructor(openDatabase) {
+  /**
+   * @param {() => NativeLimitStore} openDatabase called at every hit, and never before one
+   * @param {Tallies} [tallies] how its limiters decide is counted there
+   */
+  constructor(openDatabase, tallies = new Tallies()) {
     const databaseLimits = createDatabaseLimits(openDatabase);
-    this.rateLimit = createRateLimit(databaseLimits);
-    this.createRateLimiter = createRateLimiterFactory(databaseLimits, this.#gate);
+    this.rateLimit = createRateLimit(databaseLimits, tallies);
+    this.createRateLimiter = createRateLimiterFactory(databaseLimits, this.#gate, tallies);
   }
 
   /** Sends away all that wait for a turn. */

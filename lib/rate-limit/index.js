@@ -6,6 +6,7 @@ const { ipKeyGenerator } = require('./ip-key');
 const { MemoryStore } = require('./memory-store');
 const { createMiddleware } = require('./middleware');
 const { parseOptions } = require('./options');
+const { Tallies } = require('./tallies');
 const { isThenable } = require('./then');
 
 /** A copy: who changes the options it is shown changes nothing. */
@@ -29,8 +30,9 @@ function initStore({ store, logger }, options) {
  * Makes `rateLimit` for one guard.
  *
  * @param {(options: object) => object} databaseLimits makes what `store: 'database'` counts with
+ * @param {Tallies} [tallies] how its limiters decide is counted there
  */
-function createRateLimit(databaseLimits) {
+function createRateLimit(databaseLimits, tallies = new Tallies()) {
   return function rateLimit(passedOptions) {
     const passed = passedOptions ?? {};
     const { options, validations, decides } = parseOptions(passed, databaseLimits);
@@ -41,7 +43,11 @@ function createRateLimit(databaseLimits) {
     const isDefaultStore = (passed.store ?? 'memory') === 'memory';
     if (isDefaultStore && !decides) validations.run('windowMs', options.windowMs);
     initStore(options, used);
-    const middleware = createMiddleware(options, used, validations, decides);
+    const middleware = createMiddleware(options, used, {
+      validations,
+      decides,
+      tally: tallies.of(options),
+    });
     middleware.resetKey = store.resetKey.bind(store);
     middleware.getKey = getKeyOf(store, options, decides);
     return middleware;

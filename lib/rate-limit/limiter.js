@@ -7,6 +7,7 @@ const { check, checkRule, checkStore, isCount } = require('./extensions');
 const { MemoryLimits } = require('./limits');
 const { consoleLogger } = require('./options');
 const { TurnQueue } = require('./queue');
+const { Tallies } = require('./tallies');
 
 const DEFAULTS = {
   algorithm: 'fixed-window',
@@ -58,10 +59,12 @@ class RateLimiter {
   #limits;
   #queue;
   #gate;
+  #tally;
   #closed = false;
 
-  constructor(options, databaseLimits, gate) {
+  constructor(options, databaseLimits, gate, tally) {
     this.#gate = gate;
+    this.#tally = tally;
     const { store, limit, burst, windowMs, maxQueue, logger } = options;
     this.#options = options;
     this.#capacity = burst ?? limit;
@@ -80,7 +83,10 @@ class RateLimiter {
   async consume(key, points = 1) {
     this.#checkOpen();
     this.#checkPoints(points);
-    return this.#result(key, await this.#limits.take(key, this.#options.limit, points));
+    const decision = await this.#limits.take(key, this.#options.limit, points);
+    if (decision.allowed) this.#tally.allowed += 1;
+    else this.#tally.refused += 1;
+    return this.#result(key, decision);
   }
 
   /** What `consume(key)` would get; takes nothing. */
@@ -106,7 +112,14 @@ class RateLimiter {
     if (onProgress !== undefined && typeof onProgress !== 'function') {
       throw invalidArgument('onProgress', 'expected a function');
     }
-    const decision = await this.#queue.wait(key, { points, signal, onProgress });
+    let decision;
+    try {
+      decision = await this.#queue.wait(key, { points, signal, onProgress });
+    } catch (error) {
+      if (error?.code === 'ERR_QUEUE_FULL') this.#tally.refused += 1;
+      throw error;
+    }
+    this.#tally.allowed += 1;
     return { ...this.#result(key, decision), waitedMs: decision.waitedMs };
   }
 
@@ -143,9 +156,13 @@ class RateLimiter {
  *
  * @param {(options: object) => object} databaseLimits makes what `store: 'database'` counts with
  * @param {Gate} gate closes what was made
+ * @param {Tallies} [tallies] how what was made decides is counted there
  */
-function createRateLimiterFactory(databaseLimits, gate) {
-  return (options) => new RateLimiter(parse(options), databaseLimits, gate);
+function createRateLimiterFactory(databaseLimits, gate, tallies = new Tallies()) {
+  return (passed) => {
+    const options = parse(passed);
+    return new RateLimiter(options, databaseLimits, gate, tallies.of(options));
+  };
 }
 
 module.exports = { Gate, createRateLimiterFactory };

@@ -49,10 +49,12 @@ function step(value, next, call) {
 /**
  * @param {object} options parsed, with defaults
  * @param {object} used the same, as handlers are shown it
- * @param {import('./validations').Validations} validations
- * @param {boolean} decides whether the store decides with the limit, or counts without
+ * @param {object} with
+ * @param {import('./validations').Validations} with.validations
+ * @param {boolean} with.decides whether the store decides with the limit, or counts without
+ * @param {{ allowed: number, refused: number }} with.tally
  */
-function createMiddleware(options, used, validations, decides) {
+function createMiddleware(options, used, { validations, decides, tally }) {
   // Read once: an object made of so many parts is slow to read from.
   const { handler, identifier, keyGenerator, logger, passOnStoreError, retryAfter, skip } = options;
   const { legacyHeaders, limit: limitOption, requestPropertyName, standardHeaders } = options;
@@ -169,6 +171,8 @@ function createMiddleware(options, used, validations, decides) {
 
   function tell(call) {
     const { limit, used, remaining, resetTime, key, request, response } = call;
+    if (call.refused) tally.refused += 1;
+    else tally.allowed += 1;
     const info = { limit, used, remaining, resetTime, key };
     // The name of before version 7, kept out of sight.
     CURRENT.value = used;

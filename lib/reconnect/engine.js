@@ -59,6 +59,7 @@ class Engine {
       drain: (how) => this.#drain(how),
       halt: () => this.stop({ release: false }),
       stats: this.stats,
+      pendingCount: () => (this.stopped ? 0 : this.#native.pendingCount()),
     });
   }
 
@@ -92,6 +93,7 @@ class Engine {
     const tookMs = this.#native.connected(id) ?? null;
     this.stats.connected += 1;
     if (tookMs !== null) this.stats.tookMs(tookMs);
+    if (this.#attempts.has(id)) this.#host.uptime.up(id);
     this.tell({ type: 'connected', agentId: id, tookMs });
     this.#settled(id);
   }
@@ -293,12 +295,23 @@ class Engine {
     this.#attempts.get(id)?.decided?.(told);
     this.#end(id, error instanceof Error ? error : sessionEnded(id, decision.reason));
     this.tell({ type: decision.action, agentId: id, ...told, error });
+    this.#alert(id, told, error);
     if (decision.action === 'quarantine' && decision.reason === 'connectionReplaced') {
       this.#track(this.#afterwards(id, showConflict));
     }
     if (decision.action === 'stop' || decision.action === 'giveUp') this.#over(id, told, error);
     this.#settled(id);
     return told;
+  }
+
+  /** Tells the guard's listeners what somebody may want to be woken for. */
+  #alert(agentId, { action, reason, code }, error) {
+    const { tell } = this.#host;
+    if (reason === 'connectionReplaced') {
+      tell('conflict', { agentId, kind: 'connectionReplaced', owner: null });
+    }
+    if (reason === 'loggedOut') tell('loggedOut', { agentId, code, error });
+    if (action === 'giveUp') tell('gaveUp', { agentId, reason, code, error });
   }
 
   /** A person has to act. */
@@ -327,6 +340,7 @@ class Engine {
     const attempt = this.#attempts.get(id);
     if (!attempt) return;
     this.#attempts.delete(id);
+    this.#host.uptime.down(id);
     this.#last.set(id, attempt);
     attempt.end(reason);
     attempt.closed().then(() => {

@@ -5,22 +5,27 @@
 const { HealthCheck } = require('./health');
 const { checkSchedulerOptions } = require('./options');
 const { ReconnectScheduler } = require('./scheduler');
+const { Uptime } = require('./uptime');
 
 class Reconnecting {
   #host;
-  #schedulers = []; // what each lends in return: drain, halt, stats
+  #schedulers = []; // what each lends in return: drain, halt, stats, pendingCount
   #sessions;
+
+  /** How long agents have been connected, by whichever scheduler. */
+  uptime = new Uptime();
 
   /**
    * @param {object} host what a guard lends to its schedulers: `guard`, `native`, `logger`,
    *   `claimOn(agentId)`, `call(callback, ...args)`, `trouble(what, error)`, `checkOpen()`,
-   *   `isBeating()`
+   *   `isBeating()`, `tell(event, details)`, `claimFree(agentIds)`
    */
   constructor(host) {
     let warned = false;
     this.#host = {
       ...host,
       health: new HealthCheck(),
+      uptime: this.uptime,
       register: (inside) => this.#schedulers.push(inside),
       checkHeartbeat: () => {
         if (warned || host.isBeating()) return;
@@ -55,6 +60,11 @@ class Reconnecting {
   /** What happened to the connections of each scheduler. */
   stats() {
     return this.#schedulers.map(({ stats }) => stats);
+  }
+
+  /** How many sessions connect, or wait to. */
+  pendingCount() {
+    return this.#schedulers.reduce((sum, { pendingCount }) => sum + pendingCount(), 0);
   }
 }
 

@@ -174,21 +174,20 @@ class Resuming {
 
   /** All at once; one that the host's table refuses must not keep the others from being taken. */
   async #claim(agentIds) {
-    const { guard } = this.#deps.host;
+    // Two instances that resume at once are no conflict: whoever comes second is not told of one.
+    const { claimFree } = this.#deps.host;
     try {
-      return (await guard.claimInstances(agentIds)).claims;
+      return (await claimFree(agentIds)).claims;
     } catch (error) {
       if (!REFUSALS.has(error.code)) throw error;
     }
     const claims = [];
     for (const agentId of agentIds) {
       try {
-        claims.push(await guard.claimInstance(agentId));
+        claims.push(...(await claimFree([agentId])).claims);
       } catch (error) {
-        if (error.code !== 'ERR_AGENT_IN_USE') {
-          this.#refused.set(agentId, performance.now() + REFUSED_MS);
-          this.#deps.host.trouble(`cannot resume agent ${agentId}`, error);
-        }
+        this.#refused.set(agentId, performance.now() + REFUSED_MS);
+        this.#deps.host.trouble(`cannot resume agent ${agentId}`, error);
       }
     }
     return claims;

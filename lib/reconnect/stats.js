@@ -12,6 +12,9 @@ class ReconnectStats {
   gaveUp = 0;
   resumed = 0;
   handedOver = 0;
+  /** Connections that another one with the same credentials has replaced (440). */
+  conflicts = 0;
+  loggedOut = 0;
   /** Disconnects by status code, or by reason where there is no code. */
   disconnects = new Map();
   /** Decisions by action. */
@@ -22,6 +25,8 @@ class ReconnectStats {
     add(this.decisions, action);
     add(this.disconnects, String(code ?? reason));
     if (reason === 'connectTimeout') this.timedOut += 1;
+    if (reason === 'connectionReplaced') this.conflicts += 1;
+    if (reason === 'loggedOut') this.loggedOut += 1;
     if (action === 'giveUp') this.gaveUp += 1;
   }
 
@@ -32,6 +37,24 @@ class ReconnectStats {
     });
     this.connectTime.sumMs += ms;
     this.connectTime.count += 1;
+  }
+
+  /** Those of several schedulers together. */
+  static sum(all) {
+    const total = new ReconnectStats();
+    for (const one of all) {
+      for (const [name, value] of Object.entries(one)) {
+        if (typeof value === 'number') total[name] += value;
+      }
+      for (const [key, count] of one.disconnects) add(total.disconnects, key, count);
+      for (const [key, count] of one.decisions) add(total.decisions, key, count);
+      one.connectTime.counts.forEach((count, index) => {
+        total.connectTime.counts[index] += count;
+      });
+      total.connectTime.sumMs += one.connectTime.sumMs;
+      total.connectTime.count += one.connectTime.count;
+    }
+    return total.toJSON();
   }
 
   toJSON() {
@@ -45,8 +68,8 @@ class ReconnectStats {
   }
 }
 
-function add(map, key) {
-  map.set(key, (map.get(key) ?? 0) + 1);
+function add(map, key, count = 1) {
+  map.set(key, (map.get(key) ?? 0) + count);
 }
 
 module.exports = { ReconnectStats };

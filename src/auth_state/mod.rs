@@ -12,6 +12,7 @@ mod record;
 mod rotation;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use zeroize::Zeroizing;
 
@@ -31,6 +32,18 @@ pub struct AuthStates {
     ownership: Arc<Ownership>,
     ring: Arc<KeyRing>,
     accept: Accept,
+    stats: AuthStats,
+}
+
+/// Counters; they only grow. A call counts once, whatever the number of its values.
+#[derive(Debug, Default)]
+pub struct AuthStats {
+    /// Calls that read.
+    pub reads: AtomicU64,
+    /// Calls that wrote.
+    pub writes: AtomicU64,
+    /// Calls that the fence refused.
+    pub refused: AtomicU64,
 }
 
 /// One value on its way in or out.
@@ -56,13 +69,19 @@ pub enum Change {
 impl AuthStates {
     /// The states of the agents that `ownership` holds, sealed by `ring`.
     pub fn new(ownership: Arc<Ownership>, ring: Arc<KeyRing>, accept: Accept) -> Self {
-        Self { ownership, ring, accept }
+        Self { ownership, ring, accept, stats: AuthStats::default() }
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> &AuthStats {
+        &self.stats
     }
 
     /// The values of one type that exist among these ids; one round trip.
     pub async fn get(&self, claim: &Arc<Claim>, kind: &str, ids: &[String]) -> Result<Vec<Item>> {
         self.ownership.fence(claim)?;
         let rows = self.ownership.store().auth_get(&claim.agent_id, kind, ids).await?;
+        self.stats.reads.fetch_add(1, Relaxed);
         rows.into_iter().map(|row| self.opened(row)).collect()
     }
 
@@ -112,8 +131,14 @@ impl AuthStates {
 
     fn accepted(&self, claim: &Arc<Claim>, fence: &Fence, written: Written) -> Result<()> {
         match written {
-            Written::Refused => Err(self.ownership.refused(claim, fence)),
-            Written::Done | Written::NoRow => Ok(()),
+            Written::Refused => {
+                self.stats.refused.fetch_add(1, Relaxed);
+                Err(self.ownership.refused(claim, fence))
+            }
+            Written::Done | Written::NoRow => {
+                self.stats.writes.fetch_add(1, Relaxed);
+                Ok(())
+            }
         }
     }
 

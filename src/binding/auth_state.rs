@@ -89,6 +89,17 @@ pub struct FailedObject {
     pub message: String,
 }
 
+/// Counters of all auth states; they only grow.
+#[napi(object, object_from_js = false)]
+pub struct AuthStatsObject {
+    /// Calls that read.
+    pub reads: f64,
+    /// Calls that wrote.
+    pub writes: f64,
+    /// Calls that the fence refused.
+    pub refused: f64,
+}
+
 /// The auth states of one guard under one key ring.
 #[napi]
 pub struct NativeAuthStates {
@@ -116,6 +127,18 @@ impl NativeAuthStates {
         let accept = Accept { plaintext: accept_plaintext, legacy: accept_legacy };
         let states = AuthStates::new(guard.ownership().clone(), Arc::clone(ring), accept);
         Self { states: Arc::new(states) }
+    }
+
+    /// Counters.
+    #[napi(catch_unwind)]
+    pub fn stats(&self) -> AuthStatsObject {
+        use std::sync::atomic::Ordering::Relaxed;
+        let stats = self.states.stats();
+        AuthStatsObject {
+            reads: stats.reads.load(Relaxed) as f64,
+            writes: stats.writes.load(Relaxed) as f64,
+            refused: stats.refused.load(Relaxed) as f64,
+        }
     }
 
     /// The state of one claim.

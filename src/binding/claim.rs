@@ -53,6 +53,12 @@ impl NativeClaim {
         &self.claim.agent_id
     }
 
+    /// Another instance held the agent until it died.
+    #[napi(getter)]
+    pub fn takeover(&self) -> bool {
+        self.claim.takeover
+    }
+
     /// The fencing token now.
     #[napi(getter)]
     pub fn token(&self) -> BigInt {

@@ -279,7 +279,7 @@ impl NativeGuard {
             beat_failures_in_a_row: count(&stats.beat_failures_in_a_row),
             claims_granted: count(&stats.claims_granted),
             claims_refused: count(&stats.claims_refused),
-            claims_lost: count(&stats.claims_lost),
+            claims_lost: stats.claims_lost.iter().map(count).sum(),
             takeovers: count(&stats.takeovers),
             burials: count(&stats.burials),
             releases: count(&stats.releases),

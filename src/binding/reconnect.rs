@@ -199,6 +199,12 @@ impl NativeScheduler {
         self.scheduler.read(|board, now| board.pending(now)).into_iter().map(Into::into).collect()
     }
 
+    /// How many sessions connect or wait to.
+    #[napi(catch_unwind)]
+    pub fn pending_count(&self) -> u32 {
+        self.scheduler.read(|board, _| board.pending_count() as u32)
+    }
+
     /// Whether there are any.
     #[napi(catch_unwind)]
     pub fn has_pending(&self) -> bool {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::clock::Tick;
 use crate::error::{Error, LossReason, Result};
-use crate::store::{Fence, Registration};
+use crate::store::{Fence, Grant, Registration};
 
 use super::neighbours::Proof;
 use super::trust::TrustWindow;
@@ -64,12 +64,15 @@ pub struct Claim {
     pub agent_id: String,
     holding: Mutex<(Fence, Arc<Term>)>,
     ended: OnceLock<LossReason>,
+    /// Another incarnation held the agent until it died.
+    pub takeover: bool,
     /// A session row has shown this claim, so that its absence means that it was deleted.
     pub(super) shown: AtomicBool,
 }
 
 impl Claim {
-    pub(super) fn new(serials: &AtomicU64, agent_id: String, token: i64, term: Arc<Term>) -> Self {
+    pub(super) fn new(serials: &AtomicU64, grant: Grant, term: Arc<Term>) -> Self {
+        let Grant { agent_id, token, takeover, .. } = grant;
         let fence =
             Fence { incarnation: term.incarnation().to_owned(), agent_id: agent_id.clone(), token };
         Self {
@@ -77,6 +80,7 @@ impl Claim {
             agent_id,
             holding: Mutex::new((fence, term)),
             ended: OnceLock::new(),
+            takeover,
             shown: AtomicBool::new(false),
         }
     }

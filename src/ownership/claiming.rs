@@ -91,7 +91,7 @@ impl Inner {
         if let Some(older) = self.ledger.get(&grant.agent_id) {
             self.lose(&older, LossReason::Expired);
         }
-        let claim = Arc::new(Claim::new(&self.serials, grant.agent_id, grant.token, term.clone()));
+        let claim = Arc::new(Claim::new(&self.serials, grant, term.clone()));
         self.ledger.insert(claim.clone());
         self.wake_sentry.notify_one();
         claim

@@ -106,6 +106,22 @@ impl Ownership {
         self.inner.stats.last_beat_age(self.inner.clock.now())
     }
 
+    /// How many claims are held now.
+    pub fn held_count(&self) -> usize {
+        self.inner.ledger.len()
+    }
+
+    /// Whether the database answers within `limit`.
+    pub async fn ping(&self, limit: Duration) -> Result<()> {
+        self.inner.open()?;
+        tokio::time::timeout(limit, self.inner.store.ping()).await.unwrap_or_else(|_| {
+            Err(Error::DatabaseUnavailable {
+                action: "looking whether the database answers".into(),
+                cause: format!("no answer within {} ms", limit.as_millis()),
+            })
+        })
+    }
+
     /// All claims held now.
     pub fn claims(&self) -> Vec<Arc<Claim>> {
         self.inner.ledger.all()

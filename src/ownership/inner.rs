@@ -207,7 +207,7 @@ impl Inner {
     /// Ends a claim that its holder did not give back, and tells.
     pub(super) fn lose(&self, claim: &Arc<Claim>, reason: LossReason) {
         if self.end(claim, reason) {
-            self.stats.claims_lost.fetch_add(1, Ordering::Relaxed);
+            self.stats.lost(reason);
             self.tell(Event::Lost { claim: claim.clone(), reason });
         }
     }

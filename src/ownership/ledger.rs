@@ -42,6 +42,16 @@ impl Ledger {
         (state.held.len() as i64, sum)
     }
 
+    /// How many claims are held.
+    pub fn len(&self) -> usize {
+        self.lock().held.len()
+    }
+
+    /// Whether none is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Enters a claim that the database has granted.
     pub fn insert(&self, claim: Arc<Claim>) {
         self.lock().held.insert(claim.agent_id.clone(), claim);

@@ -114,7 +114,14 @@ impl Inner {
         let Some(term) = self.current_term() else { return Ok(()) };
         let peers = self.timed(self.store.peers(term.incarnation())).await?;
         lock(&self.watch).observe(self.clock.now(), peers);
+        self.answered(self.stats.answered());
         Ok(())
+    }
+
+    fn answered(&self, failures: u64) {
+        if failures > 0 {
+            self.tell(Event::BeatRecovered { failures });
+        }
     }
 
     /// One renewal, whatever the number of claims.
@@ -122,10 +129,7 @@ impl Inner {
         let sent = self.clock.now();
         let beat = self.timed(self.store.beat(term.incarnation())).await?;
         let received = self.clock.now();
-        let failures = self.stats.beat_succeeded(sent, received);
-        if failures > 0 {
-            self.tell(Event::BeatRecovered { failures });
-        }
+        self.answered(self.stats.beat_succeeded(sent, received));
         if beat.alive {
             term.trust.renewed(sent);
             self.wake_sentry.notify_one();

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::clock::Tick;
+use crate::error::LossReason;
+use crate::metrics::RoundTrips;
 
 /// Counts that only grow, and the last beat's figures. Durations are in microseconds.
 #[derive(Debug, Default)]
@@ -14,9 +16,10 @@ pub struct Stats {
     pub beat_failures_in_a_row: AtomicU64,
     pub last_beat_nanos: AtomicU64,
     pub last_round_trip_micros: AtomicU64,
+    pub round_trips: RoundTrips,
     pub claims_granted: AtomicU64,
     pub claims_refused: AtomicU64,
-    pub claims_lost: AtomicU64,
+    pub claims_lost: [AtomicU64; LossReason::ALL.len()],
     pub takeovers: AtomicU64,
     pub burials: AtomicU64,
     pub releases: AtomicU64,
@@ -28,8 +31,19 @@ impl Stats {
     pub(super) fn beat_succeeded(&self, sent: Tick, received: Tick) -> u64 {
         self.beats.fetch_add(1, Relaxed);
         self.last_beat_nanos.store(sent.since_start().as_nanos() as u64, Relaxed);
-        self.last_round_trip_micros.store(received.since(sent).as_micros() as u64, Relaxed);
+        let took = received.since(sent);
+        self.last_round_trip_micros.store(took.as_micros() as u64, Relaxed);
+        self.round_trips.took(took);
+        self.answered()
+    }
+
+    /// The database answers; returns how often in a row it had not.
+    pub(super) fn answered(&self) -> u64 {
         self.beat_failures_in_a_row.swap(0, Relaxed)
+    }
+
+    pub(super) fn lost(&self, reason: LossReason) {
+        self.claims_lost[reason as usize].fetch_add(1, Relaxed);
     }
 
     pub(super) fn beat_failed(&self) -> u64 {

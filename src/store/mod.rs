@@ -30,6 +30,7 @@ pub use limits::{Limit, LimitId, LimitStore, Verdict};
 pub use url::DatabaseUrl;
 
 use crate::error::{OwnerInfo, Result};
+use crate::metrics::PoolState;
 
 /// How to reach the database.
 #[derive(Debug, Clone)]
@@ -360,6 +361,11 @@ pub trait Store: AuthStore + LimitStore + Send + Sync + 'static {
     async fn leave_resumers(&self, incarnation: &str) -> Result<()>;
     /// What there is to resume, with at most `limit` orphans by name.
     async fn orphans(&self, incarnation: &str, limit: u32) -> Result<Orphans>;
+
+    /// Fails where calls would: the database cannot be reached, or was not migrated.
+    async fn ping(&self) -> Result<()>;
+    /// The connections that calls share, at this moment; none before the first call.
+    fn pool_state(&self) -> PoolState;
 
     /// Closes all connections. Calls in flight may fail.
     async fn close(&self);

@@ -322,6 +322,7 @@ macro_rules! conformance_suite {
             schema {
                 nothing_works_before_migration
                 an_empty_database_gets_the_table
+                a_ping_takes_a_connection_and_gives_it_back
                 migrating_twice_changes_nothing
                 several_migrate_at_once
                 a_host_keeps_its_rows

@@ -1,5 +1,7 @@
 //! Migrations, and what they leave alone.
 
+use std::time::Duration;
+
 use baileys_guard::error::{Error, Result};
 use baileys_guard::store::{Death, Fence, SessionFilter, SessionUpdate};
 use tokio::task::JoinSet;
@@ -30,6 +32,7 @@ async fn nothing_works(site: &Site) {
     refused("refresh", store.refresh_sessions(&me).await);
     refused("update", store.update_session(&fence, &SessionUpdate::default()).await);
     refused("sessions", store.sessions("x", SessionFilter::default()).await);
+    refused("ping", store.ping().await);
     store.close().await;
 }
 
@@ -54,6 +57,28 @@ pub async fn an_empty_database_gets_the_table(site: &Site) {
     let rows = site.rows("SELECT CAST(id AS TEXT), status FROM whatsapp_sessions").await;
     assert_eq!(rows[0][0].as_ref().map(String::len), Some(36));
     assert_eq!(rows[0][1].as_deref(), Some("disconnected"));
+}
+
+pub async fn a_ping_takes_a_connection_and_gives_it_back(site: &Site) {
+    let store = site.store();
+    store.migrate().await.unwrap();
+    let before = store.pool_state();
+    assert!(before.max > 0);
+    store.ping().await.unwrap();
+    // It goes back in the background.
+    let idle = async {
+        loop {
+            let state = store.pool_state();
+            assert!(state.size <= state.max, "{state:?}");
+            if state.size > 0 && state.idle == state.size {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), idle).await.expect("a ping keeps its connection");
+    store.close().await;
+    assert!(matches!(store.ping().await, Err(Error::DatabaseUnavailable { .. } | Error::ShutDown)));
 }
 
 pub async fn migrating_twice_changes_nothing(site: &Site) {

@@ -301,9 +301,14 @@ impl Board {
         self.lines.in_line() + self.timers.iter().take_while(|(at, _)| *at <= now).count()
     }
 
+    /// How many sessions connect or wait to.
+    pub fn pending_count(&self) -> usize {
+        self.sessions.len().saturating_sub(self.up)
+    }
+
     /// Whether some session connects or waits to.
     pub fn has_pending(&self) -> bool {
-        self.up < self.sessions.len()
+        self.pending_count() > 0
     }
 
     /// The end of a connection or of a wait: decides, and enters what was decided.

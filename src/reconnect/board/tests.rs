@@ -363,6 +363,7 @@ fn a_session_goes_on_under_the_name_of_the_database() {
     world.board.rename(&id("A"), &id("a"));
     assert_eq!(world.board.len(), 1, "both names are one session");
     assert!(world.board.has_pending());
+    assert_eq!(world.board.pending_count(), world.board.pending(world.tick()).len());
     world.board.connected(&id("a"), world.tick());
     assert!(!world.board.has_pending());
 }

@@ -22,6 +22,7 @@ use super::failure::{Failure, is_gone, is_stale, is_victim, timed_out};
 use super::pooler;
 use super::url::Target;
 use crate::error::Result;
+use crate::metrics::PoolState;
 
 /// How long a call waits for a free connection of the pool.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -218,6 +219,12 @@ impl Connections {
             // Its connections have statements prepared by name; callers finish with them.
             tokio::spawn(async move { pool.close().await });
         }
+    }
+
+    pub(super) fn pool_state(&self) -> PoolState {
+        let pool = self.pool.read().unwrap_or_else(PoisonError::into_inner);
+        let (size, idle) = pool.as_ref().map_or((0, 0), |pool| (pool.size(), pool.num_idle()));
+        PoolState { size, idle: (idle as u32).min(size), max: self.max_connections }
     }
 
     pub(super) async fn close(&self) {

@@ -181,6 +181,12 @@ pub(super) async fn peers(db: &Connections, incarnation: &str) -> Result<Vec<Pee
     peers_of(&db.run_heartbeat(PEERS, || arguments![incarnation]).await?)
 }
 
+/// On a connection of the pool, as a call would.
+pub(super) async fn ping(db: &Connections) -> Result<(), Failure> {
+    let look = "SELECT 1 FROM baileys_guard_instance LIMIT 1";
+    db.run_again(look, || arguments![]).await.map(drop)
+}
+
 /// On the heartbeat's connection: a burial must not wait behind the application's queries.
 pub(super) async fn bury(
     db: &Connections,

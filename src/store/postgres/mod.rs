@@ -57,6 +57,7 @@ use self::connection::Connections;
 use self::failure::{Failure, is_outdated, refusal};
 use self::host::HostTable;
 use crate::error::{Error, Result};
+use crate::metrics::PoolState;
 use crate::store::{
     Beat, Changes, Claimed, DatabaseUrl, Death, Fence, Free, Migrated, Orphans, Owner, Peer,
     Reconnect, Registration, Session, SessionFilter, SessionUpdate, Store, StoreOptions, Written,
@@ -224,6 +225,14 @@ impl Store for PostgresStore {
 
     async fn orphans(&self, incarnation: &str, limit: u32) -> Result<Orphans> {
         self.done("looking for orphans", reconnects::orphans(&self.db, incarnation, limit).await)
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.done("looking whether the database answers", leases::ping(&self.db).await)
+    }
+
+    fn pool_state(&self) -> PoolState {
+        self.db.pool_state()
     }
 
     async fn close(&self) {

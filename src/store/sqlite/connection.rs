@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep};
 
 use super::failure::{Failure, is_busy};
 use super::turn::{LOOK, Pace, Turn};
+use crate::metrics::PoolState;
 
 /// How long a writer waits for another process's lock, and SQLite itself for whatever else.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -99,6 +100,18 @@ impl Connections {
     pub(super) async fn connect(&self) -> Result<SqliteConnection, Failure> {
         self.check().await?;
         Ok(self.options().connect().await?)
+    }
+
+    /// Readers and the writer together.
+    pub(super) fn pool_state(&self) -> PoolState {
+        let mut state = PoolState { max: self.max_connections + 1, ..PoolState::default() };
+        if let Some(Opened { readers, writer, .. }) = self.opened.get() {
+            for pool in [readers, writer] {
+                state.size += pool.size();
+                state.idle += (pool.num_idle() as u32).min(pool.size());
+            }
+        }
+        state
     }
 
     /// Whether [`close`](Self::close) was called.

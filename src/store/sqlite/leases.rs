@@ -73,6 +73,13 @@ pub(super) async fn peers(db: &Connections, incarnation: &str) -> Result<Vec<Pee
     live_peers(&mut *db.heartbeat_reader().await?, incarnation).await
 }
 
+/// On a connection of the pool, as a call would.
+pub(super) async fn ping(db: &Connections) -> Result<(), Failure> {
+    let look = sqlx::query("SELECT 1 FROM baileys_guard_instance LIMIT 1");
+    look.fetch_optional(&mut *db.reader().await?).await?;
+    Ok(())
+}
+
 pub(super) async fn bury(
     db: &Connections,
     peer: &str,

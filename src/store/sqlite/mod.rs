@@ -98,6 +98,7 @@ use self::connection::Connections;
 use self::failure::Failure;
 use self::host::HostTable;
 use crate::error::{Error, Result};
+use crate::metrics::PoolState;
 use crate::store::{
     Beat, Changes, Claimed, DatabaseUrl, Death, Fence, Free, Migrated, Orphans, Owner, Peer,
     Reconnect, Registration, Session, SessionFilter, SessionUpdate, Store, StoreOptions, Written,
@@ -262,6 +263,14 @@ impl Store for SqliteStore {
 
     async fn orphans(&self, incarnation: &str, limit: u32) -> Result<Orphans> {
         self.call("looking for orphans", reconnects::orphans(&self.db, incarnation, limit)).await
+    }
+
+    async fn ping(&self) -> Result<()> {
+        self.call("looking whether the database answers", leases::ping(&self.db)).await
+    }
+
+    fn pool_state(&self) -> PoolState {
+        self.db.pool_state()
     }
 
     async fn close(&self) {
