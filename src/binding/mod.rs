@@ -12,6 +12,7 @@ mod event;
 mod fast_call;
 mod guard;
 mod limits;
+mod operator;
 mod outcome;
 mod rate_limit;
 pub mod reconnect;

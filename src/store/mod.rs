@@ -15,6 +15,7 @@
 //! `DatabaseUnavailable` and the outcome is unknown: the statement may have been committed.
 
 mod auth;
+mod diagnosis;
 mod limits;
 mod postgres;
 mod sqlite;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use auth::{AuthChange, AuthKey, AuthRow, AuthStore, AuthSwap, SessionData};
+pub use diagnosis::{Diagnosis, Exposed, NetworkFacts};
 pub use limits::{Limit, LimitId, LimitStore, Verdict};
 pub use url::DatabaseUrl;
 
@@ -304,6 +306,8 @@ pub trait Store: AuthStore + LimitStore + Send + Sync + 'static {
     async fn migrate(&self) -> Result<Migrated>;
     /// Undoes what `migrate` added and nothing else; returns the names of the files undone.
     async fn rollback(&self) -> Result<Vec<String>>;
+    /// What the database is like, migrated or not; changes nothing.
+    async fn diagnose(&self) -> Result<Diagnosis>;
 
     /// Enters a new incarnation with a first beat.
     async fn register(&self, me: &Registration) -> Result<()>;

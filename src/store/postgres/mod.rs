@@ -38,6 +38,7 @@ macro_rules! arguments {
 mod auth;
 mod changes;
 mod connection;
+mod diagnosis;
 mod failure;
 mod host;
 mod leases;
@@ -56,8 +57,9 @@ use self::failure::{Failure, is_misfit};
 use self::host::HostTable;
 use crate::error::{Error, Result};
 use crate::store::{
-    Beat, Changes, Claimed, DatabaseUrl, Death, Fence, Free, Migrated, Orphans, Owner, Peer,
-    Reconnect, Registration, Session, SessionFilter, SessionUpdate, Store, StoreOptions, Written,
+    Beat, Changes, Claimed, DatabaseUrl, Death, Diagnosis, Fence, Free, Migrated, Orphans, Owner,
+    Peer, Reconnect, Registration, Session, SessionFilter, SessionUpdate, Store, StoreOptions,
+    Written,
 };
 
 /// One PostgreSQL database.
@@ -124,6 +126,10 @@ impl Store for PostgresStore {
     async fn rollback(&self) -> Result<Vec<String>> {
         self.forget_host_table();
         self.done("rolling back", schema::rollback(&self.db).await)
+    }
+
+    async fn diagnose(&self) -> Result<Diagnosis> {
+        self.done("looking at the database", diagnosis::diagnose(&self.db).await)
     }
 
     async fn register(&self, me: &Registration) -> Result<()> {

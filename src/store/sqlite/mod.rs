@@ -77,6 +77,7 @@ macro_rules! newest_sessions {
 mod auth;
 mod changes;
 mod connection;
+mod diagnosis;
 mod failure;
 mod host;
 mod leases;
@@ -99,8 +100,9 @@ use self::failure::Failure;
 use self::host::HostTable;
 use crate::error::{Error, Result};
 use crate::store::{
-    Beat, Changes, Claimed, DatabaseUrl, Death, Fence, Free, Migrated, Orphans, Owner, Peer,
-    Reconnect, Registration, Session, SessionFilter, SessionUpdate, Store, StoreOptions, Written,
+    Beat, Changes, Claimed, DatabaseUrl, Death, Diagnosis, Fence, Free, Migrated, Orphans, Owner,
+    Peer, Reconnect, Registration, Session, SessionFilter, SessionUpdate, Store, StoreOptions,
+    Written,
 };
 
 /// One SQLite file.
@@ -176,6 +178,10 @@ impl Store for SqliteStore {
 
     async fn rollback(&self) -> Result<Vec<String>> {
         self.unlimited("rolling back", schema::rollback(&self.db)).await
+    }
+
+    async fn diagnose(&self) -> Result<Diagnosis> {
+        self.call("looking at the database", diagnosis::diagnose(&self.db)).await
     }
 
     async fn register(&self, me: &Registration) -> Result<()> {
