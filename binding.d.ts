@@ -466,7 +466,7 @@ export declare function nativeVersion(): string
 export interface NetworkObject {
   clockAheadMs: number
   pooled: boolean
-  standby: boolean
+  readOnly: boolean
   encrypted?: boolean
   verified: boolean
   local: boolean

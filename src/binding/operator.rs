@@ -42,7 +42,7 @@ pub struct MigrationObject {
 pub struct NetworkObject {
     pub clock_ahead_ms: f64,
     pub pooled: bool,
-    pub standby: bool,
+    pub read_only: bool,
     pub encrypted: Option<bool>,
     pub verified: bool,
     pub local: bool,
@@ -112,7 +112,7 @@ impl From<Diagnosis> for DiagnosisObject {
             network: found.network.map(|facts| NetworkObject {
                 clock_ahead_ms: facts.clock_ahead_ms as f64,
                 pooled: facts.pooled,
-                standby: facts.standby,
+                read_only: facts.read_only,
                 encrypted: facts.encrypted,
                 verified: facts.verified,
                 local: facts.local,

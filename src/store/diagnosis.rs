@@ -30,8 +30,8 @@ pub struct NetworkFacts {
     pub clock_ahead_ms: i64,
     /// A transaction-mode pooler is in between, or the URL says so.
     pub pooled: bool,
-    /// It is a standby: nothing can be written.
-    pub standby: bool,
+    /// Nothing can be written: it is a standby, or set to read only.
+    pub read_only: bool,
     /// Whether this connection is encrypted; `None` where it cannot be told.
     pub encrypted: Option<bool>,
     /// Whether the server's certificate is checked.

@@ -44,7 +44,8 @@ async function checkCredentials(findings, guard, keys) {
         : 'make a key with `npx baileys-guard keygen`, then run `npx baileys-guard rotate`',
     );
   } else if (unreadable === 0) {
-    findings.ok('credentials', `${counted(examined, 'value')}, all under the current key`);
+    const all = `${counted(examined, 'value')}, all under the current key`;
+    findings.ok('credentials', examined === 0 ? 'nothing is stored yet' : all);
   }
 }
 

@@ -84,11 +84,11 @@ function checkJournal(findings, mode) {
 }
 
 function checkNetwork(findings, facts) {
-  if (facts.standby) {
+  if (facts.readOnly) {
     findings.failure(
       'server',
-      'is a standby, on which nothing can be written',
-      'point DATABASE_URL to the primary, or add target_session_attrs of your proxy',
+      'nothing can be written: it is a standby, or set to read only',
+      'point DATABASE_URL to the primary server',
     );
   }
   checkClock(findings, facts.clockAheadMs);

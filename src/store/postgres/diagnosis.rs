@@ -12,7 +12,7 @@ use super::schema;
 use crate::store::diagnosis::{self, Diagnosis, Exposed, NetworkFacts};
 
 const SERVER: &str = "SELECT current_setting('server_version') AS version,
-        pg_is_in_recovery() AS standby,
+        current_setting('transaction_read_only') = 'on' AS read_only,
         coalesce((SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS encrypted";
 
 const CLOCK: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms";
@@ -85,7 +85,7 @@ async fn ask(db: &Connections, connection: &mut PgConnection) -> Result<Diagnosi
         network: Some(NetworkFacts {
             clock_ahead_ms: clock.try_get::<i64, _>("now_ms")? - (asked_ms + half),
             pooled: db.is_pooled(),
-            standby: server.try_get("standby")?,
+            read_only: server.try_get("read_only")?,
             encrypted,
             verified: matches!(mode, PgSslMode::VerifyCa | PgSslMode::VerifyFull),
             local: options.get_socket().is_some() || is_loopback(options.get_host()),
