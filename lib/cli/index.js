@@ -4,7 +4,7 @@
 // and does its work (one file each); this reads the command line, and turns what a command returns
 // or throws into output and an exit code.
 
-const { Command, CommanderError, Option } = require('commander');
+const { Command, CommanderError } = require('commander');
 
 const { version } = require('../../package.json');
 const { exitCodeOf, EXIT } = require('./exit');
@@ -63,7 +63,7 @@ async function main(argv, { stdin, stdout, stderr } = process) {
       const options = given.at(-2);
       const output = new Output(options, streams);
       try {
-        if (options.envFile) loadEnvironment(options.envFile);
+        if (options.dotenv) loadEnvironment(options.dotenv);
         code = (await run({ args: given.slice(0, -2), options, output, stdin })) ?? EXIT.ok;
       } catch (error) {
         output.failure(error);
@@ -101,19 +101,20 @@ function addCommonOptions(command, { database = true, keys = false }) {
     );
   }
   if (database) {
-    command.addOption(new Option('--env-file <file>', 'reads environment variables from a file'));
+    // Not --env-file: Node.js takes that one for itself, wherever it stands.
+    command.option('--dotenv <file>', 'reads environment variables from a file, such as .env');
   }
   command.option('--json', 'writes one JSON document to standard output', false);
   if (database) command.option('--verbose', 'tells on standard error what happens', false);
 }
 
-/** As `node --env-file` does it: what is set already stays. */
+/** What is set already stays. */
 function loadEnvironment(file) {
   const { invalidOption } = require('../errors');
   try {
     process.loadEnvFile(file);
   } catch (error) {
-    throw invalidOption('envFile', `cannot be read: ${error.message}`);
+    throw invalidOption('dotenv', `cannot be read: ${error.message}`);
   }
 }
 

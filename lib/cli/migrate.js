@@ -38,7 +38,7 @@ function* lines(database, applied, duplicates) {
 const examples = [
   'npx baileys-guard migrate',
   'npx baileys-guard migrate --database-url sqlite:/var/lib/app/guard.db',
-  'npx baileys-guard migrate --env-file .env --json',
+  'npx baileys-guard migrate --dotenv .env --json',
 ];
 
 module.exports = { declare, run, examples };

@@ -18,7 +18,7 @@ const { withGuard } = require('./with-guard');
 /** Beyond the earliest moment at which an owner can be found dead. */
 const GRACE_MS = 2000;
 /** How often a wait looks whether the owner has been heard of meanwhile. */
-const LOOK_MS = 5000;
+const LOOK_MS = 1000;
 
 function declare(program) {
   return program

@@ -121,7 +121,7 @@ function* lines(database, findings) {
 
 const examples = [
   'npx baileys-guard doctor',
-  'npx baileys-guard doctor --env-file .env --strict',
+  'npx baileys-guard doctor --dotenv .env --strict',
   'npx baileys-guard doctor --json | jq \'.findings[] | select(.level != "ok")\'',
 ];
 
