@@ -18,7 +18,7 @@ function declare(program) {
         'text. The agent is claimed meanwhile. Two processes that run on one state break it: ' +
         'use the folder or the database from then on.',
     )
-    .option('--overwrite', 'writes into a folder that holds files already', false);
+    .option('--overwrite', 'writes into a folder that holds files already');
 }
 
 async function run({ args: [agentId, folder], options, output }) {

@@ -25,15 +25,15 @@ function declare(program) {
         'newer). The source stays as it is. The agent is claimed meanwhile.',
     )
     .option('--folder <dir>', "the agent's useMultiFileAuthState folder")
-    .option('--session-data', 'session_data of whatsapp_sessions', false)
+    .option('--session-data', 'session_data of whatsapp_sessions')
     .option('--folders <dir>', 'imports every sub-folder as an agent of its name')
-    .option('--prefix <text>', 'with --folders: what stands before the agent id in their names', '')
+    .option('--prefix <text>', 'with --folders: what stands before the agent id in their names')
     .option('--user-id <id>', 'for agents without a row, where the table wants a user_id')
-    .option('--overwrite', 'replaces a stored state of another pairing', false);
+    .option('--overwrite', 'replaces a stored state of another pairing');
 }
 
 async function run({ args: [agentId], options, output }) {
-  const { folder, folders, sessionData, prefix } = options;
+  const { folder, folders, sessionData, prefix = '' } = options;
   if (folders !== undefined) {
     if (agentId !== undefined || folder !== undefined) {
       throw invalidArgument('--folders', 'stands alone: sub-folders name the agents');
@@ -87,7 +87,7 @@ async function jobsIn(folders, prefix) {
   return jobs.sort((a, b) => (a.agentId < b.agentId ? -1 : 1));
 }
 
-async function importOne(guard, { agentId, folder }, { sessionData, overwrite, userId }) {
+async function importOne(guard, { agentId, folder }, { sessionData = false, overwrite, userId }) {
   try {
     const imported = await withClaim(guard, agentId, { userId }, (claim) =>
       guard.importAuthState(claim, { folder, sessionData, overwrite }),

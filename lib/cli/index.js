@@ -104,8 +104,8 @@ function addCommonOptions(command, { database = true, keys = false }) {
     // Not --env-file: Node.js takes that one for itself, wherever it stands.
     command.option('--dotenv <file>', 'reads environment variables from a file, such as .env');
   }
-  command.option('--json', 'writes one JSON document to standard output', false);
-  if (database) command.option('--verbose', 'tells on standard error what happens', false);
+  command.option('--json', 'writes one JSON document to standard output');
+  if (database) command.option('--verbose', 'tells on standard error what happens');
 }
 
 /** What is set already stays. */

@@ -30,11 +30,11 @@ function declare(program) {
     )
     .option('--wait <seconds>', 'how long to wait for a silent owner (default: as needed)', seconds)
     .option('--force', 'takes the agent from a live owner, whose writes are refused from then on')
-    .option('--deactivate', 'also marks the session as one that should not run', false);
+    .option('--deactivate', 'also marks the session as one that should not run');
 }
 
 async function run({ args: [agentId], options, output }) {
-  const { wait, force, deactivate } = options;
+  const { wait, force, deactivate = false } = options;
   return withGuard({ options, output }, async (guard, signal) => {
     await checkKnown(guard, agentId);
     const owner = await guard.getOwner(agentId);

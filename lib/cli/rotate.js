@@ -17,12 +17,12 @@ function declare(program) {
         '{ encrypted, iv, authTag } form, and what is under a previous key. Sessions may run ' +
         'meanwhile. One that was interrupted goes on where it stopped.',
     )
-    .option('--dry-run', 'counts and changes nothing', false)
+    .option('--dry-run', 'counts and changes nothing')
     .option('--batch-size <values>', 'values a statement', wholeNumber(1, 10_000), 200);
 }
 
 async function run({ options, output }) {
-  const { dryRun, batchSize } = options;
+  const { dryRun = false, batchSize } = options;
   return withGuard({ options, output }, async (guard, signal) => {
     // How much there is to do is known only once it was gone through; a bar is worth that.
     const total =

@@ -324,6 +324,7 @@ macro_rules! conformance_suite {
                 an_empty_database_gets_the_table
                 migrating_twice_changes_nothing
                 several_migrate_at_once
+                a_diagnosis_tells_and_changes_nothing
                 a_host_keeps_its_rows
                 a_host_that_has_migrated_itself_is_accepted
                 a_rollback_restores_the_hosts_table

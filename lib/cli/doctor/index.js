@@ -26,7 +26,7 @@ function declare(program) {
       'Checks Node.js, the native binary, the configuration, the database, its schema, clock, ' +
         'encryption and poolers, and how credentials are stored. It changes nothing.',
     )
-    .option('--strict', 'warnings count as failures, too', false);
+    .option('--strict', 'warnings count as failures, too');
 }
 
 async function run({ options, output }) {
