@@ -297,6 +297,10 @@ describe.each(KINDS)('on %s', (kind) => {
     const env = envOf(database, KEY_A);
     const { code, json } = await cli(['import', 'moved', '--folder', sample, '--json'], env);
     expect(code).toBe(0);
+    for (const source of [['--folder', '/no/such/folder'], ['--session-data']]) {
+      const nothing = await cli(['import', 'movd', ...source, '--json'], env);
+      expect(nothing).toMatchObject({ code: 1, json: { error: { code: expect.any(String) } } });
+    }
     expect(json.agents).toEqual([
       {
         agentId: 'moved',
@@ -557,6 +561,11 @@ describe('doctor', () => {
     expect(JSON.stringify(bad.json)).not.toContain(KEY_A.slice(1, 30));
     expect(bad.of('database').level).toBe('ok');
     expect((await doctor(envOf(database))).of('keys').level).toBe('warning');
+    const ttl = await doctor({ ...envOf(database, KEY_A), LEASE_TTL_MS: 'long' });
+    expect(ttl.of('configuration')).toMatchObject({ level: 'failure' });
+    expect(ttl.of('database').level).toBe('skipped');
+    const url = await doctor({ DATABASE_URL: `mysql://me:${PASSWORD}@host/x` });
+    expect([url.code, url.of('database').level]).toEqual([1, 'failure']);
   });
 
   test('finds a database that is not there', async () => {

@@ -16,9 +16,9 @@ function describeDatabase(url) {
   const file = sqliteFile(url);
   if (file !== undefined) return `sqlite:${file}`;
   const parsed = URL.parse?.(url) ?? tryUrl(url);
-  if (!parsed) return 'postgres://…';
+  if (!parsed) return `${url.split(':', 1)[0]}:…`;
   const user = parsed.username ? `${parsed.username}@` : '';
-  return `postgres://${user}${parsed.host}${parsed.pathname}`;
+  return `${parsed.protocol}//${user}${parsed.host}${parsed.pathname}`;
 }
 
 function tryUrl(url) {

@@ -10,7 +10,7 @@ const { EXIT, exitCodeOf } = require('./exit');
 const { counted, describeError } = require('./output');
 const { progress } = require('./progress');
 const { table } = require('./table');
-const { withClaim } = require('./with-claim');
+const { checkKnown, withClaim } = require('./with-claim');
 const { withGuard } = require('./with-guard');
 
 const HEAD = ['AGENT', 'CREDENTIALS FROM', 'PAIRED', 'KEYS', 'NOTE'];
@@ -89,6 +89,7 @@ async function jobsIn(folders, prefix) {
 
 async function importOne(guard, { agentId, folder }, { sessionData = false, overwrite, userId }) {
   try {
+    await checkSource(guard, { agentId, folder }, sessionData);
     const imported = await withClaim(guard, agentId, { userId }, (claim) =>
       guard.importAuthState(claim, { folder, sessionData, overwrite }),
     );
@@ -97,6 +98,20 @@ async function importOne(guard, { agentId, folder }, { sessionData = false, over
     if (error.code === 'ERR_DATABASE_UNAVAILABLE') throw error; // the next one would fail as well
     return { agentId, error };
   }
+}
+
+/** Before the claim, which makes a row for an agent that has none: also for a misspelt one. */
+async function checkSource(guard, { agentId, folder }, sessionData) {
+  if (folder !== undefined) {
+    try {
+      return await fs.access(path.join(folder, 'creds.json'));
+    } catch (cause) {
+      if (!sessionData) {
+        throw new GuardError('ERR_NOTHING_TO_IMPORT', `${folder} has no creds.json`, { cause });
+      }
+    }
+  }
+  await checkKnown(guard, agentId);
 }
 
 function* lines(agents) {

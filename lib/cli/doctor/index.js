@@ -68,10 +68,13 @@ function checkKeys(findings, options, output, hasBinary) {
     return { encryptionKey, previousEncryptionKeys };
   } catch (error) {
     if (!error.code?.startsWith('ERR_')) throw error;
+    const isKey = /key/i.test(error.option);
     findings.failure(
-      'keys',
+      isKey ? 'keys' : 'configuration',
       `${error.code}: ${error.message}`,
-      'a key is 32 bytes as 64 hex or 44 base64 characters; `npx baileys-guard keygen` makes one',
+      isKey
+        ? 'a key is 32 bytes as 64 hex or 44 base64 characters; `npx baileys-guard keygen` makes one'
+        : 'correct the environment variable of that option',
     );
     return undefined;
   }
@@ -86,7 +89,10 @@ async function withQuietGuard(findings, url, keys) {
     // Without a key of ours: an unusable one in the environment must not hide the database.
     guard = new Guard({ databaseUrl: url, logger: quiet, ...checkingKeys(keys ?? none) });
   } catch (error) {
-    findings.failure('database', `${error.code}: ${error.message}`, 'set DATABASE_URL');
+    // What else an option may be was told with the keys.
+    if (error.option === 'databaseUrl') {
+      findings.failure('database', `${error.code}: ${error.message}`, 'correct DATABASE_URL');
+    } else findings.skipped('database', 'cannot be looked at with this configuration');
     return;
   }
   try {
