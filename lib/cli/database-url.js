@@ -15,7 +15,7 @@ function maskUrls(text) {
 function describeDatabase(url) {
   const file = sqliteFile(url);
   if (file !== undefined) return `sqlite:${file}`;
-  const parsed = URL.parse?.(url) ?? tryUrl(url);
+  const parsed = tryUrl(url);
   if (!parsed) return `${url.split(':', 1)[0]}:…`;
   const user = parsed.username ? `${parsed.username}@` : '';
   return `${parsed.protocol}//${user}${parsed.host}${parsed.pathname}`;

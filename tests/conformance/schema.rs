@@ -70,7 +70,12 @@ pub async fn a_diagnosis_tells_and_changes_nothing(site: &Site) {
     let store = site.store();
     let applied = async || {
         let found = store.diagnose().await.unwrap();
-        found.migrations.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect()
+        found
+            .migrations
+            .into_iter()
+            .filter(|(_, there)| *there)
+            .map(|(name, _)| name)
+            .collect::<Vec<_>>()
     };
     let shape = site.shape().await;
     assert_eq!(applied().await, Vec::<String>::new());
