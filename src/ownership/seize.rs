@@ -1,10 +1,10 @@
 //! An operator takes an agent from an owner that still lives.
 //!
-//! The owner's term is ended as the owner itself would end it, by a release that compares
-//! incarnation and token. From that statement on every write under the term is refused, and the
-//! owner learns of it from its next beat, which counts its leases in the database. An owner whose
-//! beats do not get through stops by its own clock. Either way it has stopped one time to live
-//! later, so whoever seized an agent holds it for that long before a socket is opened for it.
+//! The lease changes hands in one statement that compares the owner's incarnation and token.
+//! From then on every write under the owner's term is refused, and the owner learns of it from its
+//! next beat, which counts its leases in the database. An owner whose beats do not get through
+//! stops by its own clock. Either way it has stopped one time to live later, so whoever seized an
+//! agent holds it for that long before a socket is opened for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub struct Seized {
 }
 
 impl Ownership {
-    /// Takes an agent, whoever owns it. Fails with `AgentInUse` when a third one is quicker.
+    /// Takes an agent, whoever owns it. Fails with `AgentInUse` when its owner changed meanwhile.
     pub async fn seize(&self, agent_id: &str) -> Result<Seized> {
         let agent = self.store().canonical_agent(agent_id).await?;
         let mut settles_after = Duration::ZERO;
@@ -37,8 +37,10 @@ impl Ownership {
                 agent_id: agent.clone(),
                 token: owner.info.token,
             };
-            self.store().release(&[term], false).await?;
+            let me = self.incarnation().await?;
+            self.store().seize(&me, &term).await?;
         }
+        // What was seized is granted as ours under a newer number.
         let claim = self.claim(&agent, None, Duration::ZERO).await?;
         Ok(Seized { claim, settles_after })
     }

@@ -327,6 +327,10 @@ pub trait Store: AuthStore + LimitStore + Send + Sync + 'static {
     /// owner is dead, and those that are mine under an older `seq`. The token grows by every
     /// grant. Durable when it returns.
     async fn claim(&self, incarnation: &str, seq: i64, agents: &[String]) -> Result<Claimed>;
+    /// Gives `incarnation` the lease of another one, live or dead, where that still has it under
+    /// this token; true if it did. The token grows, and the lease counts as claimed under the
+    /// number 0, so that a claim of the new owner is granted.
+    async fn seize(&self, incarnation: &str, from: &Fence) -> Result<bool>;
     /// The live owners of these agents.
     async fn owners(&self, agents: &[String]) -> Result<Vec<Owner>>;
     /// All that the database says `incarnation` holds, as (agent, token).

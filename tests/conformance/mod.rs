@@ -281,6 +281,7 @@ macro_rules! conformance_suite {
                 from_an_owner_that_is_gone
                 of_an_agent_released_before_its_owner_died
                 in_a_mixed_batch
+                from_a_live_owner_by_force
                 a_thousand_fresh_agents_have_one_winner_each
                 a_thousand_orphans_have_one_winner_each
                 tokens_only_grow

@@ -46,6 +46,7 @@ mod limits;
 mod pooler;
 mod reconnects;
 mod schema;
+mod seizure;
 mod sessions;
 
 use std::sync::{Arc, PoisonError, RwLock};
@@ -154,6 +155,10 @@ impl Store for PostgresStore {
 
     async fn claim(&self, incarnation: &str, seq: i64, agents: &[String]) -> Result<Claimed> {
         self.done("claiming agents", leases::claim(&self.db, incarnation, seq, agents).await)
+    }
+
+    async fn seize(&self, incarnation: &str, from: &Fence) -> Result<bool> {
+        self.done("taking an agent", seizure::seize(&self.db, incarnation, from).await)
     }
 
     async fn owners(&self, agents: &[String]) -> Result<Vec<Owner>> {

@@ -84,6 +84,7 @@ mod leases;
 mod limits;
 mod reconnects;
 mod schema;
+mod seizure;
 mod sessions;
 mod turn;
 
@@ -206,6 +207,10 @@ impl Store for SqliteStore {
 
     async fn claim(&self, incarnation: &str, seq: i64, agents: &[String]) -> Result<Claimed> {
         self.call("claiming agents", leases::claim(&self.db, incarnation, seq, agents)).await
+    }
+
+    async fn seize(&self, incarnation: &str, from: &Fence) -> Result<bool> {
+        self.call("taking an agent", seizure::seize(&self.db, incarnation, from)).await
     }
 
     async fn owners(&self, agents: &[String]) -> Result<Vec<Owner>> {
