@@ -33,6 +33,9 @@ function mendConnection(message) {
   }
   if (/password|authentication|role/i.test(message))
     return 'check user and password of DATABASE_URL';
+  if (/permission denied/i.test(message)) {
+    return 'use the role that owns the tables, or grant it to the role of DATABASE_URL';
+  }
   if (/does not exist/i.test(message))
     return 'create the database, or check its name in DATABASE_URL';
   return 'start the database, and check host and port of DATABASE_URL and firewalls on the way';
