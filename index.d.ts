@@ -180,7 +180,10 @@ export interface GuardedAuthState {
   };
   /** Stores `state.creds` as they are now, after every save called before. */
   saveCreds(): Promise<void>;
-  /** Deletes the agent's whole state: the next socket has to be paired. */
+  /**
+   * Deletes the agent's whole state: the next socket has to be paired. What the socket of this one
+   * writes after that is dropped.
+   */
   clear(): Promise<void>;
 }
 
@@ -459,6 +462,8 @@ export type ReconnectEvent =
   | { type: 'qr'; agentId: string; qr: string }
   | { type: 'resuming'; agentIds: string[] }
   | { type: 'handedOver'; agentId: string }
+  /** After a conflict, `stop` or `giveUp`: the session row shows it and the claim is given back. */
+  | { type: 'released'; agentId: string }
   | { type: 'cancelled'; agentId: string };
 
 export interface ReconnectOptions extends ReconnectNumbers {
@@ -476,6 +481,8 @@ export interface SupervisableSocket {
     off(event: any, listener: (...args: any[]) => void): unknown;
   };
   end(error: Error | undefined): unknown;
+  /** Needed for `cancel({ logout: true })` only. */
+  logout?(): unknown;
   ws?: unknown;
 }
 
@@ -496,6 +503,8 @@ export interface Supervision {
 export interface AuthStateLike {
   state: { creds: any; keys: any };
   saveCreds: () => unknown;
+  /** Deletes the credentials; needed for `logout` and `pairAnew` only. */
+  clear?: () => unknown;
 }
 
 export interface SuperviseOptions {
@@ -503,6 +512,22 @@ export interface SuperviseOptions {
   userId?: string;
   /** Forget earlier failures and connect at once. @default false */
   reset?: boolean;
+  /**
+   * A person wants to connect: if WhatsApp has logged the device out (401), delete its credentials
+   * and show a QR code. Ends with the first connection that opens. @default false
+   */
+  pairAnew?: boolean;
+}
+
+/** How a session is ended. */
+export interface CancelOptions {
+  /** Nobody resumes it. @default false */
+  deactivate?: boolean;
+  /**
+   * Unlinks the device from the phone, where it is connected, and deletes the credentials;
+   * deactivates, too. @default false
+   */
+  logout?: boolean;
 }
 
 /** A session that is kept connected until told otherwise. */
@@ -510,8 +535,8 @@ export interface SupervisedSession {
   readonly agentId: string;
   /** The claim it runs under now. */
   readonly claim: Claim;
-  /** Closes the socket and releases the claim; with `deactivate` nobody resumes it. */
-  stop(options?: { deactivate?: boolean }): Promise<boolean>;
+  /** Closes the socket and releases the claim. */
+  stop(options?: CancelOptions): Promise<boolean>;
 }
 
 export interface PendingSession {
@@ -584,7 +609,7 @@ export interface ReconnectScheduler {
     options?: SuperviseOptions & Partial<Supervision>,
   ): Promise<SupervisedSession>;
   /** Forgets an agent, ends its socket, releases the claim that the scheduler took. */
-  cancel(agentId: string, options?: { deactivate?: boolean }): Promise<boolean>;
+  cancel(agentId: string, options?: CancelOptions): Promise<boolean>;
   /** Ends all sessions and releases the claims that the scheduler took. */
   stop(): Promise<void>;
   pending(): PendingSession[];

@@ -3,7 +3,7 @@
 // Ends that are asked for wrongly, too late, or while somebody throws.
 
 const { SILENT, freshDatabase, guardsOn, lossOf, recordingLogger } = require('./support/databases');
-const { createDatabase } = require('./support/postgres');
+const { createDatabase, withClient } = require('./support/postgres');
 const { startProxy } = require('./support/proxy');
 const { createGuard } = require('..');
 
@@ -95,6 +95,39 @@ test("with onStoreLost: 'keep' a refusal of the old term does not end the new on
   await until(() => writing && claim.fencingToken > before);
   writing.release('server');
   expect(await late).toMatchObject({ code: 'ERR_DATABASE_UNAVAILABLE' });
+  expect(claim.signal.reason).toBeUndefined();
   expect(claim.held).toBe(true);
   await claim.update({ status: 'connected' });
+});
+
+test("with onStoreLost: 'keep' a list from before a claim was taken up again does not end it", async () => {
+  const database = await createDatabase({ template: 'migrated' });
+  const proxy = await startProxy(database.url);
+  const guard = guardsOn({ url: proxy.url }, { leaseTtlMs: 5000, onStoreLost: 'keep' })();
+  guard.startHeartbeat();
+  const claim = await guard.claimInstance('listed');
+  const before = claim.fencingToken;
+  const preparing = new Set();
+  const late = new Set();
+  proxy.onClientBytes((bytes, connection) => {
+    if (bytes.includes('SELECT agent_id, token FROM baileys_guard_lease')) {
+      preparing.add(connection);
+    } else if (preparing.delete(connection)) {
+      late.add(connection);
+      connection.hold('server'); // the list is made now and arrives late
+    }
+  });
+  const listed = new Promise((resolve) => proxy.on('held', resolve));
+  await withClient(database.url, async (client) => {
+    await client.query('BEGIN');
+    await client.query('SELECT FROM baileys_guard_lease FOR UPDATE'); // not before the list is made
+    await database.query("UPDATE baileys_guard_instance SET dead_at = now(), death = 'silent'");
+    await listed;
+    await client.query('COMMIT');
+  });
+  await until(() => claim.fencingToken > before);
+  for (const connection of late) connection.release('server');
+  await guard.listSessions(); // behind the list, which has been looked at
+  await claim.update({ status: 'connected' });
+  expect(claim.held).toBe(true);
 });

@@ -21,9 +21,11 @@ const KEY = crypto.randomBytes(32).toString('hex');
 const OTHER_KEY = crypto.randomBytes(32).toString('base64');
 const pair = (seed) => ({ public: Buffer.alloc(32, seed), private: Buffer.alloc(32, seed + 1) });
 
+let made = 0;
+
 /** As much of Baileys as the auth state uses; jest on Node 20 cannot load the real one. */
 const baileys = {
-  initAuthCreds: () => ({ noiseKey: pair(crypto.randomInt(250)), nextPreKeyId: 1, fresh: true }),
+  initAuthCreds: () => ({ noiseKey: pair(made++ % 250), nextPreKeyId: 1, fresh: true }),
   proto: {
     Message: { AppStateSyncKeyData: { fromObject: (value) => ({ ...value, revived: true }) } },
   },
@@ -265,6 +267,17 @@ describe.each(KINDS)('auth state on %s', (kind) => {
     expect((await one.guard.useGuardedAuthState(one.claim, { baileys })).state.creds).not.toEqual(
       one.state.creds,
     );
+  });
+
+  test('what a socket writes after clear does not come back', async () => {
+    const { claim, state, saveCreds, clear } = await open();
+    await Promise.all([
+      saveCreds(),
+      clear(),
+      saveCreds(),
+      state.keys.set({ session: { a: Buffer.from('late') } }),
+    ]);
+    expect(await rowsOf(claim.agentId)).toEqual([]);
   });
 
   test('a process killed while it saves leaves a state that loads whole', async () => {

@@ -1,89 +1,25 @@
 'use strict';
 
-// A PgBouncer in front of the tests' PostgreSQL: that of the system, else the one of Debian's or
-// Ubuntu's package, unpacked under node_modules/.cache without installing anything.
+// A PgBouncer in front of the tests' PostgreSQL: that of the system, else the one of its package.
 //
 //   describeWithPgBouncer('through a pooler', () => {
 //     test('…', async () => {
 //       const bouncer = await startPgBouncer({ poolSize: 3 });
 //       createGuard({ databaseUrl: bouncer.through(database.url) });
 
-const { execFileSync } = require('node:child_process');
 const fs = require('node:fs');
 const path = require('node:path');
 const { Client } = require('pg');
 
 const { defer } = require('./cleanup');
+const { findPackage, onPath } = require('./debian-package');
 const { ServerProcess, serverFolder, giveAway, freePort } = require('./server-process');
 
-const CACHE = path.join(__dirname, '..', '..', 'node_modules', '.cache', 'baileys-guard');
-const UNPACKED = path.join(CACHE, 'pgbouncer');
-
-const quietly = (command, args, options) =>
-  execFileSync(command, args, { stdio: ['ignore', 'pipe', 'pipe'], encoding: 'utf8', ...options });
-
-function onPath(name) {
-  const folders = [...(process.env.PATH ?? '').split(path.delimiter), '/usr/sbin', '/sbin'];
-  return folders.map((folder) => path.join(folder, name)).find((file) => fs.existsSync(file));
-}
-
-/** Unpacks the package, unless an earlier run did. */
-function unpack() {
-  if (fs.existsSync(UNPACKED)) return;
-  fs.mkdirSync(CACHE, { recursive: true });
-  const draft = fs.mkdtempSync(path.join(CACHE, 'pgbouncer-'));
-  try {
-    try {
-      download(draft, []);
-    } catch {
-      download(draft, ownPackageLists(draft)); // this machine's lists are old, or were never made
-    }
-    for (const file of fs.readdirSync(draft).filter((name) => name.endsWith('.deb'))) {
-      quietly('dpkg', ['-x', path.join(draft, file), path.join(draft, 'root')]);
-    }
-    fs.renameSync(path.join(draft, 'root'), UNPACKED);
-  } catch (error) {
-    if (!fs.existsSync(UNPACKED)) throw error; // else another process was first
-  } finally {
-    fs.rmSync(draft, { recursive: true, force: true });
-  }
-}
-
-function download(folder, options) {
-  const about = quietly('apt-cache', [...options, 'show', '--no-all-versions', 'pgbouncer']);
-  // The libraries that a base system lacks; the others every Debian has.
-  const libraries = about.match(/\blib(?:event|c-ares)[\w.-]+/g) ?? [];
-  const names = ['pgbouncer', ...new Set(libraries)];
-  quietly('apt-get', [...options, 'download', ...names], { cwd: folder });
-}
-
-/** Package lists in a folder of our own, which nobody has to be root for. */
-function ownPackageLists(folder) {
-  const state = path.join(folder, 'apt');
-  fs.mkdirSync(path.join(state, 'lists', 'partial'), { recursive: true });
-  const options = [`Dir::State::Lists=${state}/lists`, `Dir::Cache=${state}`].flatMap((option) => [
-    '-o',
-    option,
-  ]);
-  quietly('apt-get', [...options, 'update']);
-  return options;
-}
-
-/** @returns {{ command: string, folder?: string, missing?: undefined } | { missing: string }} */
+/** @returns {{ command: string, missing?: undefined } | { folder: string, missing?: undefined } | { missing: string }} */
 function findPgBouncer() {
   const command = onPath('pgbouncer');
-  if (command) return { command };
-  if (!fs.existsSync(UNPACKED) && !(onPath('apt-get') && onPath('dpkg'))) {
-    return { missing: 'there is no pgbouncer on this system and no apt-get to fetch it with' };
-  }
-  try {
-    unpack();
-    return { folder: UNPACKED };
-  } catch (error) {
-    // Where it can be had it has to be: a CI that skips these tests proves nothing.
-    if (process.env.CI) throw error;
-    return { missing: `apt-get could not fetch pgbouncer: ${error.stderr || error.message}` };
-  }
+  // The libraries that a base system lacks; the others every Debian has.
+  return command ? { command } : findPackage('pgbouncer', /\blib(?:event|c-ares)[\w.-]+/g);
 }
 
 /** `describe`, or a line that says why these tests are left out. */

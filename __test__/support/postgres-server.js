@@ -28,12 +28,14 @@ class PostgresServer {
   #folder;
   #settings;
   #password;
+  #env;
 
-  constructor(folder, port, settings, password) {
+  constructor(folder, port, settings, password, env) {
     this.#folder = folder;
     this.port = port;
     this.#settings = { ...DEFAULTS, ...settings };
     this.#password = password;
+    this.#env = env;
   }
 
   /** URL of one of its databases, as its superuser. */
@@ -53,7 +55,7 @@ class PostgresServer {
       command: path.join(postgresBinaries(), 'postgres'),
       args: ['-D', path.join(this.#folder, 'data'), ...args],
       // The server's time zone and messages must not depend on the machine.
-      env: { TZ: 'UTC', LC_ALL: 'C' },
+      env: { TZ: 'UTC', LC_ALL: 'C', ...this.#env },
       folder: this.#folder,
     });
     await this.#process.said(/ready to accept connections/);
@@ -134,11 +136,12 @@ function selfSigned() {
  * @param {string} [options.timezone] the server's TimeZone
  * @param {boolean} [options.tls] `ssl = on`; the certificate's file is `server.certificate`
  * @param {string} [options.password] of its superuser; without one it trusts loopback
+ * @param {Record<string, string>} [options.env] environment variables of the server
  */
-async function startPostgres({ settings = {}, timezone, tls = false, password } = {}) {
+async function startPostgres({ settings = {}, timezone, tls = false, password, env } = {}) {
   const folder = serverFolder('postgres');
   const all = timezone ? { timezone, log_timezone: timezone, ...settings } : settings;
-  const server = new PostgresServer(folder, await freePort(), all, password);
+  const server = new PostgresServer(folder, await freePort(), all, password, env);
   server.remove = defer(async () => {
     await server.stop('immediate');
     fs.rmSync(folder, { recursive: true, force: true });

@@ -25,7 +25,10 @@ function decode(line) {
 
 /** @returns {(message: unknown) => void} sends one */
 function speak(stream, listen) {
-  readline.createInterface({ input: stream }).on('line', (line) => listen(decode(line)));
+  readline
+    .createInterface({ input: stream })
+    .on('line', (line) => listen(decode(line)))
+    .on('error', () => {}); // those of the stream, again
   return (message) => {
     if (!stream.destroyed) stream.write(`${encode(message)}\n`);
   };

@@ -74,6 +74,8 @@ export async function everything(): Promise<void> {
     balance: true,
   });
   await fleet.superviseSession('a');
+  await fleet.superviseSession('a', { reset: true, pairAnew: true });
   await fleet.cancel('a', { deactivate: true });
+  await fleet.cancel('a', { logout: true });
   await fleet.stop();
 }

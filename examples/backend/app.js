@@ -10,38 +10,26 @@
 const { once } = require('node:events');
 const http = require('node:http');
 const express = require('express');
-const { migrate, startHeartbeat, watchOwnership } = require('baileys-guard');
+const { migrate, startHeartbeat } = require('baileys-guard');
 
 const config = require('./src/config');
 const { errorHandler } = require('./src/errors');
 const agents = require('./src/routes/agents');
 const baileysService = require('./src/services/baileysService');
 
-/** Sessions left over by a missed notification or a database outage are looked for this often. */
-const SWEEP_EVERY_MS = 30_000;
-
 const app = express();
+app.set('trust proxy', config.trustProxy || false);
 app.use(express.json());
 app.use('/api/agents', agents);
 app.use(errorHandler);
-
-async function resume(agentIds) {
-  try {
-    await baileysService.resume(agentIds);
-  } catch (error) {
-    console.error(`[BACKEND] cannot resume sessions: ${error.message}`); // the next sweep tries again
-  }
-}
 
 async function main() {
   await migrate();
   startHeartbeat();
 
   const server = http.createServer(app);
-  const sweep = setInterval(resume, SWEEP_EVERY_MS);
   async function stop(signal) {
     console.info(`[BACKEND] ${signal}: closing sessions`);
-    clearInterval(sweep);
     server.close();
     await baileysService.stop();
     process.exit(0);
@@ -49,9 +37,10 @@ async function main() {
   process.once('SIGTERM', stop);
   process.once('SIGINT', stop);
 
-  // First listen, then look: what becomes free in between is heard of.
-  await watchOwnership(({ agentIds }) => resume(agentIds)).ready;
-  await resume();
+  // It connects one after another, which takes its time.
+  baileysService.start().catch((error) => {
+    if (error.code !== 'ERR_SHUT_DOWN') fail(error); // stopped before it was done
+  });
 
   server.listen(config.port, config.host);
   await once(server, 'listening');
@@ -59,7 +48,9 @@ async function main() {
   console.info(`[BACKEND] listening on http://${address}:${port}`);
 }
 
-main().catch((error) => {
+function fail(error) {
   console.error(`[BACKEND] cannot start: ${error.message}`);
   process.exit(1);
-});
+}
+
+main().catch(fail);

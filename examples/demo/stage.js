@@ -28,6 +28,8 @@ class Stage {
       WA_WEBSOCKET_URL: this.endpoint.url,
       // Where no lock file proves a death, as on macOS, a takeover waits for this long.
       LEASE_TTL_MS: process.env.LEASE_TTL_MS || '10000',
+      // In a database that stays, another demo within 15 minutes would be one attempt too many.
+      WHATSAPP_INIT_LIMIT: process.env.WHATSAPP_INIT_LIMIT || '1000',
     });
     this.#servers.push(server);
     await server.ready;

@@ -52,6 +52,10 @@ async function useGuardedAuthState(claim, native, options) {
   // A read that fails throws: taken for "none", it would make new credentials over a pairing.
   const creds = (await stored.read(CREDS[0], [CREDS[1]])).get(CREDS[1]) ?? initAuthCreds();
 
+  // A socket that is ending goes on writing: what comes after clear() must not bring any of it back.
+  let cleared = false;
+  const write = (entries) => (cleared ? Promise.resolve() : handled(stored.write(entries)));
+
   const keys = {
     async get(type, ids) {
       const found = await stored.read(type, ids);
@@ -63,14 +67,22 @@ async function useGuardedAuthState(claim, native, options) {
       const entries = Object.entries(data).flatMap(([type, values]) =>
         Object.entries(values ?? {}).map(([id, value]) => [type, id, value]),
       );
-      return handled(stored.write(entries));
+      return write(entries);
     },
   };
 
   return {
     state: { creds, keys },
-    saveCreds: () => handled(stored.write([[...CREDS, creds]])),
-    clear: () => stored.clear(),
+    saveCreds: () => write([[...CREDS, creds]]),
+    async clear() {
+      cleared = true;
+      try {
+        await stored.clear();
+      } catch (error) {
+        cleared = false;
+        throw error;
+      }
+    },
   };
 }
 

@@ -102,12 +102,12 @@ class Engine {
     this.#settled(id);
   }
 
-  /** A connection ended, or came to nothing. */
-  ended(id, facts, error) {
+  /** A connection ended, or came to nothing; `told` is what is told of it, where that differs. */
+  ended(id, facts, error, told = facts) {
     if (this.stopped) {
       return { action: 'none', delayMs: 0, attempt: 0, reason: 'ended', code: null };
     }
-    return this.#decided(id, this.#native.disconnected(id, facts), facts, error);
+    return this.#decided(id, this.#native.disconnected(id, facts), told, error);
   }
 
   resumeAll(onProgress) {
@@ -132,7 +132,12 @@ class Engine {
     const known = this.#native.cancel(id);
     this.#dropped.add(id);
     const claim = this.#taken.get(id) ?? (options?.deactivate ? this.#host.claimOn(id) : undefined);
+    const attempt = this.#attempts.get(id);
+    if (options?.logout) await this.#unlink(id, attempt);
     await this.#close(id, sessionEnded(id, 'it was cancelled'));
+    if (options?.logout && claim?.held) {
+      await (attempt?.forget ? attempt.forget() : this.#openerOf(id)?.forget?.(claim));
+    }
     await this.#giveBack(id, claim, options);
     this.#settled(id);
     if (known) this.tell({ type: 'cancelled', agentId: id });
@@ -250,7 +255,7 @@ class Engine {
   }
 
   async #open(id, attempt) {
-    const opener = this.openers.get(id) ?? this.openers.get(undefined);
+    const opener = this.#openerOf(id);
     const { claim, signal } = attempt;
     const connecting = (async () => {
       attempt.opened(await opener(id, { claim, attempt: attempt.attempt, signal }, attempt));
@@ -259,6 +264,10 @@ class Engine {
     await Promise.race([connecting, attempt.ended]);
     if (!attempt.over) this.#native.opened(id, attempt.turn);
     else connecting.catch(() => {});
+  }
+
+  #openerOf(id) {
+    return this.openers.get(id) ?? this.openers.get(undefined);
   }
 
   /** A claim whose turn was over before it came. */
@@ -310,6 +319,7 @@ class Engine {
     await settle(this.#native.remember()).catch(() => {}); // under the fence, so before the release
     await write(claim, this.#host);
     this.#taken.delete(id);
+    this.tell({ type: 'released', agentId: id });
   }
 
   /** Ends the attempt of an agent, if there is one. */
@@ -327,6 +337,15 @@ class Engine {
   async #close(id, reason) {
     this.#end(id, reason);
     await this.#last.get(id)?.closed();
+  }
+
+  /** Without the device on the other side its credentials are of no use, and the other way round. */
+  async #unlink(id, attempt) {
+    try {
+      await attempt?.unlink?.();
+    } catch (error) {
+      this.#host.trouble(`agent ${id} has to be removed from the phone by hand`, error);
+    }
   }
 
   async #giveBack(id, claim, options) {

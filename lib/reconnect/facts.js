@@ -76,9 +76,14 @@ function classifyDisconnect(error, options) {
   return { ...decision, code: facts.code ?? null };
 }
 
+/** Why a connection ended. */
+function reasonOf(facts) {
+  return native.classifyEnd(checkNumbers({}), facts).reason;
+}
+
 /** The waits of a scheduler with these options: `[{ action, nth, baseMs, minMs, maxMs }]`. */
 function reconnectDelays(count, options) {
   return native.reconnectDelays(checkNumbers(checkObject(options, 'options')), count);
 }
 
-module.exports = { classifyDisconnect, factsOf, reconnectDelays };
+module.exports = { classifyDisconnect, factsOf, reasonOf, reconnectDelays };

@@ -82,12 +82,15 @@ class ReconnectScheduler {
 
   /** Claims an agent, then connects it and keeps it connected. */
   async superviseSession(agentId, options) {
-    const { userId, reset, ...rest } = checkObject(options, 'options');
+    const { userId, reset, pairAnew, ...rest } = checkObject(options, 'options');
     const named = this.#named(agentId);
     const user = checkOptionalId(userId, 'userId');
     checkOptionalBoolean(reset, 'reset');
+    checkOptionalBoolean(pairAnew, 'pairAnew');
     const byDefault = rest.makeSocket === undefined && this.#supervision !== undefined;
-    const opener = byDefault ? undefined : this.#supervised(checkSupervision(rest));
+    const supervision = byDefault ? this.#supervision : checkSupervision(rest);
+    const opener =
+      byDefault && !pairAnew ? undefined : this.#supervised({ ...supervision, pairAnew });
     this.#checkRunning();
     const claim = await this.#engine.claim(named, user);
     this.#checkRunning();
@@ -102,10 +105,11 @@ class ReconnectScheduler {
 
   /** Forgets an agent, ends its socket and gives back the claim that was taken for it. */
   async cancel(agentId, options) {
-    const { deactivate } = checkObject(options, 'options');
+    const { deactivate, logout } = checkObject(options, 'options');
     const id = this.#named(agentId);
     checkOptionalBoolean(deactivate, 'deactivate');
-    return this.#engine.cancel(id, { deactivate });
+    checkOptionalBoolean(logout, 'logout');
+    return this.#engine.cancel(id, { deactivate: deactivate || logout, logout });
   }
 
   /** Connects nobody any more, ends all sockets, and gives back the claims that were taken. */

@@ -2,23 +2,41 @@
 
 // The whole of it for one session: auth state, socket, events, session row, end.
 
+const { checkFunction } = require('../arguments');
 const { GuardError } = require('../errors');
 const { sessionEnded } = require('./attempt');
-const { factsOf } = require('./facts');
+const { factsOf, reasonOf } = require('./facts');
 const { SessionRow } = require('./session-row');
 
 /** How long a socket may take to close politely before its connection is cut. */
 const POLITE_MS = 1000;
 
+const RESTART_REQUIRED = 515;
+
 /** A way to connect that supervises what it connects. */
 function supervised(engine, host, options) {
-  return async (agentId, { claim, attempt, signal }, life) => {
+  const opener = async (agentId, { claim, attempt, signal }, life) => {
     const session = new Socket(engine, host, options, { agentId, claim, attempt, signal });
     life.closesWith(session.closed);
     life.isIdle = () => session.isIdle();
     life.decided = (decision) => session.decided(decision);
+    life.unlink = () => session.unlink();
+    life.forget = () => session.forget();
     await session.open();
   };
+  opener.forget = async (claim) => clearAuth(await openAuth(host, options, claim));
+  return opener;
+}
+
+async function openAuth(host, { authState }, claim) {
+  if (typeof authState === 'function') return authState(claim, { agentId: claim.agentId });
+  return authState ?? host.guard.useGuardedAuthState(claim);
+}
+
+/** Deletes the credentials: because a person wants it, never because of what WhatsApp says. */
+async function clearAuth(auth) {
+  checkFunction(auth.clear, 'authState.clear');
+  await auth.clear();
 }
 
 /** One socket and everything that hangs on it. */
@@ -40,6 +58,7 @@ class Socket {
   #usedMs = performance.now();
   #isOpen = false;
   #over = false;
+  #forgets = false; // the credentials are deleted with its end
   #settled; // resolves open(): the connection is up, over, or waits for a person
   #closed;
 
@@ -61,7 +80,7 @@ class Socket {
   async open() {
     try {
       this.#row.write({ status: 'connecting', qrCode: null });
-      this.#auth = await this.#openAuth();
+      this.#auth = await openAuth(this.#host, this.#options, this.#claim);
       this.#signal.throwIfAborted();
       const auth = this.#auth.state;
       const [agentId, claim, attempt, signal] = [
@@ -85,10 +104,9 @@ class Socket {
     return this.#isOpen && performance.now() - this.#usedMs > 60_000;
   }
 
-  async #openAuth() {
-    const { authState } = this.#options;
-    if (typeof authState === 'function') return authState(this.#claim, { agentId: this.#agentId });
-    return authState ?? this.#host.guard.useGuardedAuthState(this.#claim);
+  /** Takes this device off the phone's list. WhatsApp ends the connection then. */
+  async unlink() {
+    if (this.#isOpen) await this.#socket.logout?.();
   }
 
   #adopt(socket) {
@@ -147,6 +165,7 @@ class Socket {
 
   #opened() {
     this.#isOpen = true;
+    this.#options.pairAnew = false; // from here on a logout is news for a person
     const { creds } = this.#auth.state;
     const phoneNumber = phoneNumberOf(creds?.me?.id);
     this.#row.write({
@@ -205,9 +224,12 @@ class Socket {
   }
 
   /** The connection is over: the scheduler decides what comes next. */
-  #ended(facts, error) {
+  #ended(told, error) {
     if (this.#over) return;
-    const { reason } = this.#engine.ended(this.#agentId, facts, error);
+    // A person wants to connect, and these credentials never will: a new start, without them.
+    this.#forgets = this.#options.pairAnew === true && reasonOf(told) === 'loggedOut';
+    const facts = this.#forgets ? { code: RESTART_REQUIRED } : told;
+    const { reason } = this.#engine.ended(this.#agentId, facts, error, told);
     this.#end(error ?? sessionEnded(this.#agentId, reason)); // unless its signal has done so
   }
 
@@ -239,9 +261,23 @@ class Socket {
       for (const [emitter, event, listener] of this.#listening) emitter.off(event, listener);
     }
     await this.#saving;
+    if (this.#forgets) await this.#forgetOrTell();
     if (this.#endedForNow(reason)) this.#row.write({ status: 'disconnected', qrCode: null });
     await this.#row.written();
     this.#closed();
+  }
+
+  async #forgetOrTell() {
+    try {
+      await this.forget();
+    } catch (error) {
+      this.#host.trouble(`deleting the old credentials of agent ${this.#agentId}`, error);
+    }
+  }
+
+  /** Deletes the credentials: through the state that its socket wrote to, which ends with that. */
+  async forget() {
+    await clearAuth(this.#auth ?? (await openAuth(this.#host, this.#options, this.#claim)));
   }
 
   /** Stopped here, to go on elsewhere or later: nobody is connected meanwhile. */
@@ -293,7 +329,7 @@ class SupervisedSession {
     return this.#current()?.claim ?? this.#claim;
   }
 
-  /** Ends it; with `deactivate` it is not resumed by anybody. */
+  /** As the scheduler's `cancel()`. */
   stop(options) {
     return this.#scheduler.cancel(this.agentId, options);
   }

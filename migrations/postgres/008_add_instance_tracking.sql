@@ -5,6 +5,9 @@
 -- host's own statements go on working. What was added is noted in baileys_guard_added, so that a
 -- rollback takes back exactly that.
 --
+-- An index is built while the host's writers wait. On a very large table make it beforehand with
+-- CREATE INDEX CONCURRENTLY; it is accepted under any name.
+--
 -- Runs alone, any number of times: psql -f 008_add_instance_tracking.sql
 
 CREATE TABLE IF NOT EXISTS baileys_guard_added (
@@ -15,15 +18,9 @@ CREATE TABLE IF NOT EXISTS baileys_guard_added (
 
 DO $$
 DECLARE
-  reader text;
   item record;
   sessions regclass := to_regclass('whatsapp_sessions');
 BEGIN
-  REVOKE ALL ON baileys_guard_added FROM PUBLIC;
-  FOR reader IN SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated') LOOP
-    EXECUTE format('REVOKE ALL ON baileys_guard_added FROM %I', reader);
-  END LOOP;
-
   IF sessions IS NULL THEN
     CREATE TABLE whatsapp_sessions (
       id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
@@ -56,6 +53,8 @@ BEGIN
   FOR item IN
     SELECT wanted.name, wanted.type
     FROM (VALUES
+      ('id', 'uuid NOT NULL DEFAULT gen_random_uuid()'),
+      ('agent_id', 'text'),
       ('phone_number', 'varchar(15)'),
       ('is_active', 'boolean DEFAULT false'),
       ('status', $type$varchar(50) DEFAULT 'disconnected' CHECK (status IN ('disconnected',
@@ -64,8 +63,11 @@ BEGIN
       ('qr_generated_at', 'timestamp'),
       ('session_data', 'jsonb'),
       ('last_connected', 'timestamp'),
-      ('created_at', 'timestamp DEFAULT (now() AT TIME ZONE ''utc'')'),
-      ('updated_at', 'timestamp DEFAULT (now() AT TIME ZONE ''utc'')'),
+      -- The default comes after the column, or all rows of before would seem to be made now.
+      ('created_at',
+        'timestamp, ALTER COLUMN created_at SET DEFAULT (now() AT TIME ZONE ''utc'')'),
+      ('updated_at',
+        'timestamp, ALTER COLUMN updated_at SET DEFAULT (now() AT TIME ZONE ''utc'')'),
       ('user_id', 'text'),
       ('instance_id', 'varchar(255)'),
       ('instance_hostname', 'varchar(255)'),
@@ -92,7 +94,7 @@ BEGIN
     WHERE NOT EXISTS (
       SELECT 1 FROM pg_index i
       JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
-      WHERE i.indrelid = sessions AND a.attname = wanted.name AND i.indpred IS NULL)
+      WHERE i.indrelid = sessions AND a.attname = wanted.name AND i.indpred IS NULL AND i.indisvalid)
   LOOP
     EXECUTE format('CREATE INDEX IF NOT EXISTS %I ON %s (%I)', item.index, sessions, item.name);
     INSERT INTO baileys_guard_added VALUES ('index', item.index) ON CONFLICT DO NOTHING;
@@ -105,6 +107,26 @@ BEGIN
   LOOP
     RAISE NOTICE 'agent % has % rows in whatsapp_sessions; the newest one is used',
       item.agent, item.rows;
+  END LOOP;
+END
+$$;
+
+-- What was applied, by whatever means.
+CREATE TABLE IF NOT EXISTS baileys_guard_migration (
+  name text PRIMARY KEY,
+  applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+INSERT INTO baileys_guard_migration (name) VALUES ('008_add_instance_tracking.sql') ON CONFLICT DO NOTHING;
+
+-- Supabase's REST API shows every table of the public schema to the roles anon and
+-- authenticated unless it is taken from them.
+DO $$
+DECLARE
+  reader text;
+BEGIN
+  REVOKE ALL ON baileys_guard_added, baileys_guard_migration FROM PUBLIC;
+  FOR reader IN SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated') LOOP
+    EXECUTE format('REVOKE ALL ON baileys_guard_added, baileys_guard_migration FROM %I', reader);
   END LOOP;
 END
 $$;

@@ -20,9 +20,6 @@ CREATE TABLE IF NOT EXISTS baileys_guard_instance (
   death text CHECK (death IN ('retired', 'gone', 'silent'))
 ) WITH (fillfactor = 70);
 
-CREATE INDEX IF NOT EXISTS baileys_guard_instance_live
-  ON baileys_guard_instance (incarnation) WHERE dead_at IS NULL;
-
 -- One row for each agent that was ever claimed. A release sets `held` to false and leaves the
 -- rest, so that the token only grows and a late duplicate of an older claim is known by `seq`.
 -- An owner's row cannot vanish while a lease names it.
@@ -35,8 +32,20 @@ CREATE TABLE IF NOT EXISTS baileys_guard_lease (
   claimed_at timestamptz NOT NULL
 ) WITH (fillfactor = 70);
 
-CREATE INDEX IF NOT EXISTS baileys_guard_lease_owner
-  ON baileys_guard_lease (incarnation) WHERE held;
+-- Not CREATE INDEX IF NOT EXISTS: that waits for all writers before it looks whether it exists.
+DO $$
+BEGIN
+  IF to_regclass('baileys_guard_instance_live') IS NULL THEN
+    CREATE INDEX baileys_guard_instance_live
+      ON baileys_guard_instance (incarnation) WHERE dead_at IS NULL;
+  END IF;
+  -- A beat counts its own leases and adds up their tokens from this index alone.
+  IF to_regclass('baileys_guard_lease_owner') IS NULL THEN
+    CREATE INDEX baileys_guard_lease_owner
+      ON baileys_guard_lease (incarnation) INCLUDE (token) WHERE held;
+  END IF;
+END
+$$;
 
 -- Supabase's REST API shows every table of the public schema to the roles anon and
 -- authenticated unless it is taken from them.
@@ -50,3 +59,10 @@ BEGIN
   END LOOP;
 END
 $$;
+
+-- What was applied, by whatever means.
+CREATE TABLE IF NOT EXISTS baileys_guard_migration (
+  name text PRIMARY KEY,
+  applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+INSERT INTO baileys_guard_migration (name) VALUES ('009_add_leases.sql') ON CONFLICT DO NOTHING;

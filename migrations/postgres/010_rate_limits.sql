@@ -36,3 +36,10 @@ BEGIN
   END LOOP;
 END
 $$;
+
+-- What was applied, by whatever means.
+CREATE TABLE IF NOT EXISTS baileys_guard_migration (
+  name text PRIMARY KEY,
+  applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+INSERT INTO baileys_guard_migration (name) VALUES ('010_rate_limits.sql') ON CONFLICT DO NOTHING;

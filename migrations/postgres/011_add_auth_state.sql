@@ -27,3 +27,10 @@ BEGIN
   END LOOP;
 END
 $$;
+
+-- What was applied, by whatever means.
+CREATE TABLE IF NOT EXISTS baileys_guard_migration (
+  name text PRIMARY KEY,
+  applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+INSERT INTO baileys_guard_migration (name) VALUES ('011_add_auth_state.sql') ON CONFLICT DO NOTHING;

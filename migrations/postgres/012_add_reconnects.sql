@@ -33,3 +33,10 @@ BEGIN
   END LOOP;
 END
 $$;
+
+-- What was applied, by whatever means.
+CREATE TABLE IF NOT EXISTS baileys_guard_migration (
+  name text PRIMARY KEY,
+  applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+INSERT INTO baileys_guard_migration (name) VALUES ('012_add_reconnects.sql') ON CONFLICT DO NOTHING;

@@ -217,11 +217,6 @@ impl Inner {
         claim.end(reason)
     }
 
-    /// Claims entered from now on have this serial number or a higher one.
-    pub(super) fn next_serial(&self) -> u64 {
-        self.serials.load(Ordering::SeqCst)
-    }
-
     pub(super) fn tell(&self, event: Event) {
         if let Some(events) = &*lock(&self.events) {
             // Nobody listens any more when the guard's JavaScript side is gone.

@@ -3,7 +3,7 @@
 //! One task, one connection. Beats go out at a fixed rate; a failed one is tried again with
 //! backoff. The answer to a beat brings everybody's counter and a check sum of the own leases.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -215,12 +215,13 @@ impl Inner {
 /// The database counts other leases than the ledger: finds out which.
 async fn reconcile(inner: Arc<Inner>, term: Arc<Term>) {
     let outcome = async {
-        // A claim granted while the list is on its way is not in it and not lost.
-        let first_fresh = inner.next_serial();
+        // What is granted, or taken up again, while the list is on its way is not in it and not lost.
+        let before: HashSet<Fence> = inner.ledger.all().iter().map(|claim| claim.fence()).collect();
         let leases = inner.store.leases(term.incarnation()).await?;
         let differences = inner.ledger.compare(&leases);
         for claim in differences.missing {
-            if claim.serial < first_fresh && claim.term().incarnation() == term.incarnation() {
+            let fence = claim.fence();
+            if fence.incarnation == term.incarnation() && before.contains(&fence) {
                 inner.lose(&claim, LossReason::RowGone);
             }
         }

@@ -7,9 +7,29 @@
 
 const { env } = process;
 
+function count(name, byDefault, least = 1) {
+  const value = env[name] ? Number(env[name]) : byDefault;
+  if (!Number.isInteger(value) || value < least) {
+    throw new Error(`${name} must be a whole number from ${least} on, not ${env[name]}`);
+  }
+  return value;
+}
+
 module.exports = {
   host: env.HOST || '127.0.0.1',
-  port: Number(env.PORT || 3000),
+  port: count('PORT', 3000, 0),
+
+  /** How many reverse proxies stand before it: whose word on a client's address is believed. */
+  trustProxy: count('TRUST_PROXY', 0, 0),
+
+  /** Per user, else per address: connects in 15 minutes, messages in a minute. */
+  whatsappInitLimit: count('WHATSAPP_INIT_LIMIT', 5),
+  messageSendLimit: count('MESSAGE_SEND_LIMIT', 30),
+
+  /** Per agent: messages in a minute, evenly spaced; at once after a rest; waiting. */
+  agentSendsPerMinute: count('AGENT_SENDS_PER_MINUTE', 60),
+  agentSendBurst: count('AGENT_SEND_BURST', 5),
+  agentSendQueue: count('AGENT_SEND_QUEUE', 20),
 
   /** The offline endpoint instead of WhatsApp, for tests and the demo. */
   waWebSocketUrl: env.WA_WEBSOCKET_URL || undefined,

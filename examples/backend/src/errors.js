@@ -30,6 +30,7 @@ function ownerOf({ instanceId, hostname, pid, lastHeartbeat, heartbeatAgeMs }) {
 // Express knows an error handler by its four parameters.
 // eslint-disable-next-line no-unused-vars
 function errorHandler(error, request, response, next) {
+  if (response.closed) return; // whoever asked has gone
   const status = STATUS_OF_CODE[error.code] ?? error.status ?? 500;
   if (status === 500) console.error('[BACKEND]', error);
   const message = status === 500 ? 'Internal server error' : error.message;
@@ -38,7 +39,9 @@ function errorHandler(error, request, response, next) {
     body.error = AGENT_IN_USE;
     body.owner = ownerOf(error.owner);
     body.retryAfterMs = error.retryAfterMs;
-    response.set('Retry-After', String(Math.ceil(error.retryAfterMs / 1000)));
+  }
+  if (body.retryAfterMs !== undefined) {
+    response.set('Retry-After', String(Math.ceil(body.retryAfterMs / 1000)));
   }
   response.status(status).json(body);
 }

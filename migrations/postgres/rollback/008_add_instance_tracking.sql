@@ -6,6 +6,13 @@ DECLARE
   item record;
   rows bigint;
 BEGIN
+  IF to_regclass('baileys_guard_migration') IS NOT NULL THEN
+    DELETE FROM baileys_guard_migration WHERE name = '008_add_instance_tracking.sql';
+    -- What is left was applied by a later version of this library, which knows how to undo it.
+    IF NOT EXISTS (SELECT FROM baileys_guard_migration) THEN
+      DROP TABLE baileys_guard_migration;
+    END IF;
+  END IF;
   IF to_regclass('baileys_guard_added') IS NULL THEN
     RETURN;
   END IF;

@@ -2,3 +2,11 @@
 -- `npx baileys-guard export`.
 
 DROP TABLE IF EXISTS baileys_guard_auth;
+
+DO $$
+BEGIN
+  IF to_regclass('baileys_guard_migration') IS NOT NULL THEN
+    DELETE FROM baileys_guard_migration WHERE name = '011_add_auth_state.sql';
+  END IF;
+END
+$$;

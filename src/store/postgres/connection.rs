@@ -4,27 +4,34 @@
 //! answered in time takes its connection with it: what would still arrive on it belongs to
 //! nobody. Behind a transaction-mode pooler every statement is wrapped in BEGIN … COMMIT and
 //! nothing is prepared by name (see `pooler`).
+//!
+//! What our statements rely on is set by us, whatever the server's, the database's or the role's
+//! defaults are: in the start-up packet, or behind a pooler in each transaction.
 
-use std::str::FromStr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, PgPool, Postgres, Row, SqlSafeStr, SqlStr};
 use tokio::sync::{Mutex, OnceCell};
+use tokio::time::timeout;
 
-use super::failure::{Failure, is_gone, is_victim};
+use super::failure::{Failure, is_gone, is_stale, is_victim, timed_out};
 use super::pooler;
-use crate::error::{Error, Result};
+use super::url::Target;
+use crate::error::Result;
 
 /// How long a call waits for a free connection of the pool.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Pause before a statement that a deadlock undid is tried again.
+/// Times that a statement is tried which deadlocks undo, and the pause in between.
+const DEADLOCK_TRIES: u32 = 4;
 const AFTER_DEADLOCK: Duration = Duration::from_millis(50);
-/// An idle connection is asked whether it still lives before it is used.
+/// A connection idle for longer is asked whether it still lives before it is used.
 const TRUSTED_IDLE: Duration = Duration::from_secs(1);
+/// How long its answer may take. A firewall that forgot the connection would let us wait minutes.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 
 /// A statement: fixed text, or text made of fixed parts and column types.
 #[derive(Debug, Clone)]
@@ -52,7 +59,10 @@ struct Heartbeat {
 
 /// All connections of one store.
 pub(super) struct Connections {
+    /// As the URL has them.
     options: PgConnectOptions,
+    /// Opens the transaction around each statement behind a pooler.
+    begin: Arc<str>,
     max_connections: u32,
     call_timeout: Duration,
     /// Whether a transaction-mode pooler is in between; once true it stays so.
@@ -65,24 +75,18 @@ pub(super) struct Connections {
 
 impl Connections {
     pub(super) fn new(url: &str, max_connections: u32, call_timeout: Duration) -> Result<Self> {
-        // The parser's own message may repeat a part of the URL, and with it a password.
-        let options = PgConnectOptions::from_str(url).map_err(|_| {
-            Error::option("databaseUrl", "is not a PostgreSQL URL that can be understood")
-        })?;
-        let named = pooler::is_named(url, &options);
-        // A pooler refuses start-up parameters that it does not know.
-        let options = options.extra_float_digits(None).application_name("baileys-guard");
-        let connections = Self {
+        let Target { options, pooler } = Target::parse(url)?;
+        Ok(Self {
+            begin: begin(call_timeout).into(),
             options,
             max_connections,
             call_timeout,
-            pooled: AtomicBool::new(named),
+            pooled: AtomicBool::new(pooler),
             found_out: OnceCell::new(),
             pool: RwLock::default(),
             heartbeat: Mutex::default(),
             closed: AtomicBool::new(false),
-        };
-        Ok(connections)
+        })
     }
 
     pub(super) fn is_pooled(&self) -> bool {
@@ -90,11 +94,17 @@ impl Connections {
     }
 
     pub(super) fn options(&self) -> PgConnectOptions {
+        let options = self.options.clone();
         if self.is_pooled() {
-            self.options.clone().statement_cache_capacity(0)
+            options.statement_cache_capacity(0)
         } else {
-            self.options.clone()
+            options.options(settings(self.call_timeout))
         }
+    }
+
+    /// What a statement is wrapped in now.
+    fn begin(&self) -> Option<&Arc<str>> {
+        self.is_pooled().then_some(&self.begin)
     }
 
     /// Runs one statement on a connection of the pool.
@@ -116,28 +126,36 @@ impl Connections {
     ) -> Result<Vec<PgRow>, Failure> {
         let sql = sql.into();
         self.within(async {
-            let mut tried = 0;
-            loop {
-                let answer = self.run_once(sql.clone(), arguments()).await;
-                tried += 1;
-                match &answer {
-                    Err(Failure::Sqlx(error)) if is_gone(error) && tried < 2 => {}
+            for _ in 1..DEADLOCK_TRIES {
+                match self.run_once(sql.clone(), arguments()).await {
+                    // The others of the pool are no better.
+                    Err(Failure::Sqlx(error)) if is_stale(&error) => {
+                        return self.run_fresh(sql, arguments()).await;
+                    }
                     // Not at once: the other one has waited for longer.
-                    Err(Failure::Sqlx(error)) if is_victim(error) && tried < 4 => {
+                    Err(Failure::Sqlx(error)) if is_victim(&error) => {
                         tokio::time::sleep(AFTER_DEADLOCK).await;
                     }
-                    _ => return answer,
+                    answer => return answer,
                 }
             }
+            self.run_once(sql, arguments()).await
         })
         .await
     }
 
     async fn run_once(&self, sql: Sql, arguments: PgArguments) -> Result<Vec<PgRow>, Failure> {
-        let mut connection = Borrowed::from(self.pool().await?.acquire().await?);
-        let answer = run_on(connection.get(), self.is_pooled(), sql, arguments).await;
+        let mut connection = self.acquire().await?;
+        let answer = run_on(connection.get(), self.begin(), sql, arguments).await;
         connection.give_back(&answer);
         Ok(answer?)
+    }
+
+    async fn run_fresh(&self, sql: Sql, arguments: PgArguments) -> Result<Vec<PgRow>, Failure> {
+        let mut fresh = self.connect().await?;
+        let rows = run_on(&mut fresh, self.begin(), sql, arguments).await?;
+        fresh.close().await.ok();
+        Ok(rows)
     }
 
     /// Runs one statement on the heartbeat's connection, which is made anew when it is dead. The
@@ -159,8 +177,8 @@ impl Connections {
                 },
             };
             let connection = &mut heartbeat.connection;
-            match run_on(connection, self.is_pooled(), sql.into(), arguments()).await {
-                Err(error) if is_gone(&error) && !fresh => fresh = true,
+            match run_on(connection, self.begin(), sql.into(), arguments()).await {
+                Err(error) if is_stale(&error) && !fresh => fresh = true,
                 Err(error) if is_gone(&error) => return Err(error.into()),
                 Err(error) => {
                     *slot = Some(heartbeat);
@@ -213,6 +231,19 @@ impl Connections {
         }
     }
 
+    /// The pool waits for a server that is starting, and then says only that it waited. What a
+    /// connection of our own meets is the reason.
+    async fn acquire(&self) -> Result<Borrowed, Failure> {
+        let pool = self.pool().await?;
+        match pool.acquire().await {
+            Err(sqlx::Error::PoolTimedOut) if pool.size() < self.max_connections => {
+                self.connect().await?.close().await.ok();
+                Err(sqlx::Error::PoolTimedOut.into())
+            }
+            connection => Ok(Borrowed(Some(connection?))),
+        }
+    }
+
     async fn pool(&self) -> Result<PgPool, Failure> {
         self.open()?;
         self.find_out().await?;
@@ -220,11 +251,15 @@ impl Connections {
         let pool = pool.get_or_insert_with(|| {
             PgPoolOptions::new()
                 .max_connections(self.max_connections)
-                .acquire_timeout(ACQUIRE_TIMEOUT)
+                .acquire_timeout(ACQUIRE_TIMEOUT.min(self.call_timeout))
                 .test_before_acquire(false)
                 .before_acquire(|connection, meta| {
                     Box::pin(async move {
-                        Ok(meta.idle_for < TRUSTED_IDLE || connection.ping().await.is_ok())
+                        if meta.idle_for > TRUSTED_IDLE {
+                            let sign = timeout(SIGN_OF_LIFE, connection.ping()).await;
+                            sign.unwrap_or_else(|_| Err(timed_out(SIGN_OF_LIFE)))?;
+                        }
+                        Ok(true)
                     })
                 })
                 .connect_lazy_with(self.options())
@@ -232,7 +267,8 @@ impl Connections {
         Ok(pool.clone())
     }
 
-    async fn find_out(&self) -> Result<(), Failure> {
+    /// Learns what stands between, once; nothing runs before.
+    pub(super) async fn find_out(&self) -> Result<(), Failure> {
         self.open()?;
         let find_out = async || {
             if !self.is_pooled() && pooler::is_there(&self.options).await? {
@@ -257,14 +293,38 @@ impl Connections {
         &self,
         call: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        tokio::time::timeout(self.call_timeout, call).await.unwrap_or_else(|_| {
-            let waited = std::io::Error::new(
-                std::io::ErrorKind::TimedOut,
-                format!("no answer within {} s", self.call_timeout.as_secs()),
-            );
-            Err(Failure::Sqlx(sqlx::Error::Io(waited)))
-        })
+        timeout(self.call_timeout, call)
+            .await
+            .unwrap_or_else(|_| Err(timed_out(self.call_timeout).into()))
     }
+}
+
+/// What a session is set to.
+///
+/// - At the levels above READ COMMITTED a statement that met a concurrent one fails instead of
+///   deciding on the row as it is now.
+/// - The timeouts end on the server what we have given up on, so that it does not land later.
+///   Without the last one, a process that is frozen inside a wrapped statement would keep its
+///   rows locked, and could never be buried.
+/// - Statements this short only lose by being compiled.
+fn settings(call_timeout: Duration) -> [(&'static str, String); 5] {
+    let milliseconds = call_timeout.as_millis().max(1).to_string();
+    [
+        ("default_transaction_isolation", "read committed".to_owned()),
+        ("statement_timeout", milliseconds.clone()),
+        ("lock_timeout", milliseconds.clone()),
+        ("idle_in_transaction_session_timeout", milliseconds),
+        ("jit", "off".to_owned()),
+    ]
+}
+
+/// The same settings for one transaction, whose level only BEGIN can name.
+fn begin(call_timeout: Duration) -> String {
+    settings(call_timeout)[1..]
+        .iter()
+        .fold("BEGIN ISOLATION LEVEL READ COMMITTED".to_owned(), |begin, (name, value)| {
+            format!("{begin}; SET LOCAL {name} = {value}")
+        })
 }
 
 impl Heartbeat {
@@ -278,17 +338,15 @@ impl Heartbeat {
 }
 
 /// One statement, one answer; wrapped where a pooler would come in between its two messages.
-pub(super) async fn run_on(
+async fn run_on(
     connection: &mut PgConnection,
-    pooled: bool,
+    begin: Option<&Arc<str>>,
     sql: Sql,
     arguments: PgArguments,
 ) -> Result<Vec<PgRow>, sqlx::Error> {
     let query = sqlx::query_with(sql.0, arguments);
-    if !pooled {
-        return query.fetch_all(connection).await;
-    }
-    let mut transaction = connection.begin().await?;
+    let Some(begin) = begin else { return query.fetch_all(connection).await };
+    let mut transaction = connection.begin_with(AssertSqlSafe(begin.clone())).await?;
     match query.persistent(false).fetch_all(&mut *transaction).await {
         Ok(rows) => transaction.commit().await.map(|()| rows),
         Err(error) => {
@@ -301,12 +359,6 @@ pub(super) async fn run_on(
 
 /// A pooled connection that goes back to the pool only after a whole answer.
 struct Borrowed(Option<PoolConnection<Postgres>>);
-
-impl From<PoolConnection<Postgres>> for Borrowed {
-    fn from(connection: PoolConnection<Postgres>) -> Self {
-        Self(Some(connection))
-    }
-}
 
 impl Borrowed {
     fn get(&mut self) -> &mut PgConnection {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::connection::Sql;
 use crate::error::{Error, Result};
 
-/// Every column we write, and whether it is a time.
+/// Every column with its type, as it is written in SQL, and the most characters it takes.
 pub(super) const COLUMNS: &str = "SELECT a.attname AS name, format_type(a.atttypid, NULL) AS type,
        CASE WHEN a.atttypid = 'varchar'::regtype AND a.atttypmod > 4 THEN a.atttypmod - 4 END AS length
   FROM pg_attribute a
@@ -23,6 +23,8 @@ pub(super) struct HostTable {
     agent_type: String,
     agent_length: Option<i32>,
     user_type: String,
+    /// `$1` an agent → as the column gives it back.
+    pub(super) canonical: Sql,
     pub(super) show: Sql,
     pub(super) insert: Sql,
     pub(super) refresh: Sql,
@@ -39,9 +41,8 @@ impl HostTable {
     pub(super) fn from_columns(rows: &[PgRow]) -> Result<Self> {
         let column = |name: &str| rows.iter().find(|row| row.get::<&str, _>("name") == name);
         let type_of = |name: &str| column(name).map(|row| row.get::<String, _>("type"));
-        let (Some(agent), Some(user), Some(_)) =
-            (type_of("agent_id"), type_of("user_id"), type_of("instance_id"))
-        else {
+        let types = ["agent_id", "user_id", "status", "phone_number", "instance_id"].map(type_of);
+        let [Some(agent), Some(user), Some(status), Some(phone), Some(_)] = &types else {
             return Err(Error::MigrationRequired);
         };
         let time = |name: &str, value: &str| match type_of(name).as_deref() {
@@ -49,50 +50,56 @@ impl HostTable {
             _ => format!("({value} AT TIME ZONE 'utc')"),
         };
         let agent_length = column("agent_id").and_then(|row| row.get::<Option<i32>, _>("length"));
-        Ok(Statements { agent: &agent, user: &user, time: &time }
-            .table(agent.clone(), agent_length))
+        Ok(Statements { agent, user, status, phone, time: &time }.table(agent_length))
     }
 
-    /// The agent id as the column gives it back.
-    pub(super) fn canonical_agent(&self, agent_id: &str) -> Result<String> {
-        if self.agent_type == "uuid" {
-            return Uuid::try_parse(agent_id).map(|id| id.to_string()).map_err(|_| {
-                Error::argument("agentId", "must be a uuid: whatsapp_sessions.agent_id is one")
-            });
-        }
-        match self.agent_length {
-            Some(max) if agent_id.chars().count() > max as usize => Err(Error::argument(
-                "agentId",
-                format!("is longer than the {max} characters of whatsapp_sessions.agent_id"),
-            )),
-            _ => Ok(agent_id.to_owned()),
-        }
-    }
-
-    /// Refuses a user that the column cannot hold.
-    pub(super) fn check_user(&self, user_id: Option<&str>) -> Result<()> {
-        match user_id {
-            Some(user) if self.user_type == "uuid" && Uuid::try_parse(user).is_err() => {
-                Err(Error::argument("userId", "must be a uuid: whatsapp_sessions.user_id is one"))
+    /// The agent id as the column gives it back; `None` where only the database knows.
+    pub(super) fn canonical_agent(&self, agent_id: &str) -> Result<Option<String>> {
+        match (self.agent_type.as_str(), self.agent_length) {
+            ("uuid", _) => match Uuid::try_parse(agent_id) {
+                Ok(id) => Ok(Some(id.to_string())),
+                Err(_) => Err(self.not_an_agent()),
+            },
+            ("character varying", Some(max)) if agent_id.chars().count() > max as usize => {
+                Err(Error::argument(
+                    "agentId",
+                    format!("is longer than the {max} characters of whatsapp_sessions.agent_id"),
+                ))
             }
-            _ => Ok(()),
+            ("text" | "character varying", _) => Ok(Some(agent_id.to_owned())),
+            _ => Ok(None),
         }
+    }
+
+    /// The agent is no value of the column's type.
+    pub(super) fn not_an_agent(&self) -> Error {
+        let kind = &self.agent_type;
+        Error::argument("agentId", format!("must be a {kind}: whatsapp_sessions.agent_id is one"))
+    }
+
+    /// The user is no value of the column's type.
+    pub(super) fn not_a_user(&self) -> Error {
+        let kind = &self.user_type;
+        Error::argument("userId", format!("must be a {kind}: whatsapp_sessions.user_id is one"))
     }
 }
 
 struct Statements<'a> {
     agent: &'a str,
     user: &'a str,
+    status: &'a str,
+    phone: &'a str,
     /// A moment as the column of that name takes it.
     time: &'a dyn Fn(&str, &str) -> String,
 }
 
 impl Statements<'_> {
-    fn table(&self, agent_type: String, agent_length: Option<i32>) -> HostTable {
+    fn table(&self, agent_length: Option<i32>) -> HostTable {
         HostTable {
-            agent_type,
+            agent_type: self.agent.to_owned(),
             agent_length,
             user_type: self.user.to_owned(),
+            canonical: Sql::assembled(format!("SELECT $1::text::{}::text AS agent_id", self.agent)),
             show: Sql::assembled(self.show()),
             insert: Sql::assembled(self.insert()),
             refresh: Sql::assembled(self.refresh()),
@@ -195,8 +202,8 @@ impl Statements<'_> {
                 ORDER BY s.created_at DESC NULLS LAST, s.id DESC LIMIT 1),
              written AS (
                UPDATE whatsapp_sessions s SET
-                 status = CASE WHEN $4::bool THEN $5::text ELSE s.status END,
-                 phone_number = CASE WHEN $6::bool THEN $7::text ELSE s.phone_number END,
+                 status = CASE WHEN $4::bool THEN $5::text::{status} ELSE s.status END,
+                 phone_number = CASE WHEN $6::bool THEN $7::text::{phone} ELSE s.phone_number END,
                  qr_code = CASE WHEN $8::bool THEN $9::text ELSE s.qr_code END,
                  qr_generated_at =
                    CASE WHEN $8::bool AND $9::text IS NOT NULL THEN {qr} ELSE s.qr_generated_at END,
@@ -207,6 +214,8 @@ impl Statements<'_> {
              SELECT (SELECT count(*) FROM fence) AS fenced, (SELECT count(*) FROM written) AS written",
             fence = fenced!(""),
             agent = self.agent,
+            status = self.status,
+            phone = self.phone,
             qr = self.now("qr_generated_at"),
             connected = (self.time)("last_connected", epoch),
             updated = self.now("updated_at"),
@@ -225,7 +234,7 @@ impl Statements<'_> {
             "WITH given AS (
                SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[]) AS g (agent_id, incarnation, token)),
              source AS (
-               SELECT l.agent_id, set_config('lock_timeout', '10s', true) AS bounded
+               SELECT l.agent_id, set_config('lock_timeout', '3s', true) AS bounded
                  FROM baileys_guard_lease l JOIN given g
                    ON (g.agent_id, g.incarnation, g.token) = (l.agent_id, l.incarnation, l.token)
                 WHERE l.held ORDER BY l.agent_id FOR NO KEY UPDATE OF l),

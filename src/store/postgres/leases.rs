@@ -7,7 +7,7 @@ use sqlx::postgres::PgRow;
 
 use super::PostgresStore;
 use super::connection::Connections;
-use super::failure::Failure;
+use super::failure::{Failure, is_lock_timeout};
 use crate::error::OwnerInfo;
 use crate::store::{Beat, Claimed, Death, Fence, Free, Grant, Owner, Peer, Registration};
 
@@ -18,9 +18,20 @@ macro_rules! micros {
     };
 }
 
+/// Makes the commit of the statement durable where the server's default is weaker, so that a crash
+/// undoes nothing that was answered.
+macro_rules! durable {
+    () => {
+        "set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+           WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true)"
+    };
+}
+
 /// Also deletes some incarnations that died long ago and that no lease names any more.
 const REGISTER: &str = concat!(
-    "WITH old AS (
+    "WITH durable AS MATERIALIZED (SELECT ",
+    durable!(),
+    "), old AS (
        DELETE FROM baileys_guard_instance WHERE incarnation IN (
          SELECT i.incarnation FROM baileys_guard_instance i
           WHERE i.dead_at < clock_timestamp() - interval '1 day'
@@ -30,7 +41,7 @@ const REGISTER: &str = concat!(
        (incarnation, instance_id, hostname, pid, started_at, ttl_ms, boot_id, lock_dir, beat, beat_at)
      SELECT $1, $2, $3, $4, clock_timestamp(), $5, $6, $7, ",
     micros!(),
-    ", clock_timestamp() ON CONFLICT (incarnation) DO NOTHING"
+    ", clock_timestamp() FROM durable ON CONFLICT (incarnation) DO NOTHING"
 );
 
 const BEAT: &str = concat!(
@@ -52,23 +63,34 @@ const BEAT: &str = concat!(
 const PEERS: &str = "SELECT p.incarnation, p.instance_id, p.ttl_ms, p.beat, p.boot_id, p.lock_dir
        FROM baileys_guard_instance p WHERE p.dead_at IS NULL AND p.incarnation <> $1";
 
-/// A compare-and-set: it waits for a beat in flight, and then misses.
-const BURY: &str = "WITH dead AS (
+/// A compare-and-set: it waits for a beat in flight, and then misses. Not for long, because our
+/// own beat waits behind it.
+const BURY: &str = concat!(
+    "WITH patience AS MATERIALIZED (SELECT set_config('lock_timeout', '1s', true)),
+     dead AS (
        UPDATE baileys_guard_instance SET dead_at = clock_timestamp(), death = $3
-        WHERE incarnation = $1 AND beat = $2 AND dead_at IS NULL
-       RETURNING set_config('synchronous_commit', 'on', true))
-     SELECT (SELECT pg_notify('baileys_guard', 'dead'))::text FROM dead";
+         FROM patience WHERE incarnation = $1 AND beat = $2 AND dead_at IS NULL
+       RETURNING ",
+    durable!(),
+    ") SELECT (SELECT pg_notify('baileys_guard', 'dead'))::text FROM dead"
+);
 
-const RETIRE: &str = "WITH dead AS (
+const RETIRE: &str = concat!(
+    "WITH dead AS (
        UPDATE baileys_guard_instance SET dead_at = clock_timestamp(), death = $2
         WHERE incarnation = $1 AND dead_at IS NULL
-       RETURNING set_config('synchronous_commit', 'on', true))
-     SELECT (SELECT pg_notify('baileys_guard', 'released'))::text FROM dead";
+       RETURNING ",
+    durable!(),
+    ") SELECT (SELECT pg_notify('baileys_guard', 'released'))::text FROM dead"
+);
 
 /// What is free is looked up first, so that a refusal writes nothing. The conflict clause decides
 /// again, on the row as it is when its lock is granted. The grant is on disk when it is answered.
-const CLAIM: &str = "WITH me AS MATERIALIZED (
-       SELECT i.incarnation, set_config('synchronous_commit', 'on', true) AS durable
+const CLAIM: &str = concat!(
+    "WITH me AS MATERIALIZED (
+       SELECT i.incarnation, ",
+    durable!(),
+    " AS durable
          FROM baileys_guard_instance i WHERE i.incarnation = $1 AND i.dead_at IS NULL),
      wanted AS MATERIALIZED (
        SELECT a.agent_id,
@@ -94,7 +116,8 @@ const CLAIM: &str = "WITH me AS MATERIALIZED (
                       WHERE o.incarnation = l.incarnation AND o.dead_at IS NOT NULL) END
        RETURNING l.agent_id, l.token)
      SELECT EXISTS (SELECT 1 FROM me) AS alive, g.agent_id, g.token, w.takeover, w.after_silence
-       FROM (SELECT 1) AS one LEFT JOIN (granted g JOIN wanted w USING (agent_id)) ON true";
+       FROM (SELECT 1) AS one LEFT JOIN (granted g JOIN wanted w USING (agent_id)) ON true"
+);
 
 const OWNERS: &str = "SELECT l.agent_id, l.token, i.incarnation, i.instance_id, i.hostname, i.pid,
             i.ttl_ms, i.beat, i.boot_id, i.lock_dir,
@@ -165,8 +188,11 @@ pub(super) async fn bury(
     beat: i64,
     how: Death,
 ) -> Result<bool, Failure> {
-    let rows = db.run_heartbeat(BURY, || arguments![peer, beat, how.as_str()]).await?;
-    Ok(!rows.is_empty())
+    match db.run_heartbeat(BURY, || arguments![peer, beat, how.as_str()]).await {
+        // Somebody is at work on its row. Whether that was a beat the next look will show.
+        Err(Failure::Sqlx(error)) if is_lock_timeout(&error) => Ok(false),
+        rows => Ok(!rows?.is_empty()),
+    }
 }
 
 pub(super) async fn retire(store: &PostgresStore, incarnation: &str) -> Result<(), Failure> {

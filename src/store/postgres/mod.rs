@@ -48,13 +48,15 @@ mod reconnects;
 mod schema;
 mod seizure;
 mod sessions;
+mod url;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
+use sqlx::Row;
 
 use self::connection::Connections;
-use self::failure::{Failure, is_misfit};
+use self::failure::{Failure, is_outdated, refusal};
 use self::host::HostTable;
 use crate::error::{Error, Result};
 use crate::store::{
@@ -98,7 +100,7 @@ impl PostgresStore {
 
     fn done<T>(&self, action: &str, answer: Result<T, Failure>) -> Result<T> {
         if let Err(Failure::Sqlx(error)) = &answer
-            && is_misfit(error)
+            && is_outdated(error)
         {
             self.forget_host_table();
         }
@@ -112,7 +114,20 @@ impl Store for PostgresStore {
         if agent_id.contains('\0') {
             return Err(Error::argument("agentId", "holds a NUL character"));
         }
-        self.done("reading whatsapp_sessions", self.host_table().await)?.canonical_agent(agent_id)
+        const ACTION: &str = "reading whatsapp_sessions";
+        let table = self.done(ACTION, self.host_table().await)?;
+        if let Some(canonical) = table.canonical_agent(agent_id)? {
+            return Ok(canonical);
+        }
+        match self.db.run_again(table.canonical.clone(), || arguments![agent_id]).await {
+            Err(Failure::Sqlx(error)) if refusal(&error).is_some() => Err(table.not_an_agent()),
+            rows => {
+                let canonical = rows.and_then(|rows| {
+                    Ok(rows.first().ok_or(sqlx::Error::RowNotFound)?.try_get("agent_id")?)
+                });
+                self.done(ACTION, canonical)
+            }
+        }
     }
 
     fn one_machine(&self) -> bool {

@@ -1,71 +1,48 @@
-//! Finds out whether a transaction-mode pooler stands between us and PostgreSQL.
+//! Finds out whether a pooler stands between us and PostgreSQL.
 //!
 //! It must be known before the first statement: the driver prepares a statement and runs it in
-//! two round trips, between which such a pooler may hand the server connection to another
-//! client. The statement of somebody else then runs with our parameters and reports success.
-//! Inside BEGIN … COMMIT the server connection stays ours.
+//! two round trips, between which a transaction-mode pooler may hand the server connection to
+//! another client. The statement of somebody else then runs with our parameters and reports
+//! success. Inside BEGIN … COMMIT the server connection stays ours.
 //!
-//! A pooler shares server connections, and that shows: two of our connections meet the same
-//! backend, one of ours meets two, or a connection made just now meets a backend that was there
-//! before. A backend of our own is never any of these. The questions use the simple query
-//! protocol, which is one message and safe either way.
+//! The proof is a secret: a connection is opened with a random value, as a setting of our own, in
+//! its start-up packet, and asked for it. PostgreSQL gives it back. A pooler either refuses a
+//! packet with options or keeps it to itself: the server connection that answers was opened by
+//! the pooler and knows no such value. One connection and one question decide, whatever else
+//! goes through the pooler meanwhile. A session-mode pooler is taken for a transaction-mode one,
+//! which is slower and right.
 
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, Executor, PgConnection, Row};
+use sqlx::{Connection, PgConnection, Row};
 
-/// Times that the questions are asked; traffic of others through the pooler can hide it once.
-const ROUNDS: u32 = 3;
+use super::failure::told;
 
-/// The port on which Supabase's pooler serves in transaction mode.
-const SUPABASE_TRANSACTION_PORT: u16 = 6543;
-
-/// Whether the URL says so itself.
-pub(super) fn is_named(url: &str, options: &PgConnectOptions) -> bool {
-    let query = url.split_once('?').map_or("", |(_, query)| query);
-    options.get_port() == SUPABASE_TRANSACTION_PORT
-        || query.split('&').any(|parameter| parameter.eq_ignore_ascii_case("pgbouncer=true"))
-}
-
-/// Asks the server behind `options`.
+/// False only if the server that answers was started by the packet that we sent.
 pub(super) async fn is_there(options: &PgConnectOptions) -> Result<bool, sqlx::Error> {
-    let mut first = options.connect().await?;
-    for _ in 0..ROUNDS {
-        let before = backend(&mut first).await?;
-        let mut second = options.connect().await?;
-        second.execute("BEGIN").await?;
-        let other = backend(&mut second).await?;
-        let shared = other.pid == before.pid || other.started < before.now || {
-            // The second one keeps its backend busy: a pooler must look for another.
-            backend(&mut first).await?.pid != before.pid
-        };
-        second.execute("ROLLBACK").await?;
-        if shared {
-            return Ok(true);
+    let secret = uuid::Uuid::new_v4().simple().to_string();
+    let probe = options.clone().options([("baileys_guard.probe", &secret)]);
+    match PgConnection::connect_with(&probe).await {
+        Ok(mut connection) => {
+            // The simple query protocol is one message, and safe whoever answers.
+            let row = sqlx::raw_sql("SELECT current_setting('baileys_guard.probe', true)")
+                .fetch_one(&mut connection)
+                .await?;
+            let known: Option<String> = row.try_get(0)?;
+            connection.close().await.ok();
+            Ok(known.as_ref() != Some(&secret))
         }
+        Err(error) if may_mean_the_packet(&error) => {
+            PgConnection::connect_with(options).await?.close().await.ok();
+            Ok(true)
+        }
+        Err(error) => Err(error),
     }
-    Ok(false)
 }
 
-/// A backend as a connection sees it now; times are seconds of the server's clock.
-struct Backend {
-    pid: i32,
-    started: f64,
-    now: f64,
-}
-
-async fn backend(connection: &mut PgConnection) -> Result<Backend, sqlx::Error> {
-    let row = sqlx::raw_sql(
-        "SELECT pg_backend_pid() AS pid,
-                extract(epoch FROM clock_timestamp())::float8 AS now,
-                (SELECT extract(epoch FROM backend_start)::float8
-                   FROM pg_stat_get_activity(pg_backend_pid())) AS started",
-    )
-    .fetch_one(connection)
-    .await?;
-    let now = row.try_get("now")?;
-    Ok(Backend {
-        pid: row.try_get("pid")?,
-        now,
-        started: row.try_get::<Option<f64>, _>("started")?.unwrap_or(now),
+/// Somebody answered, and refused for another reason than who we are (28), what we asked for
+/// (3D), or not being ready (53, 57).
+fn may_mean_the_packet(error: &sqlx::Error) -> bool {
+    told(error).is_some_and(|told| {
+        !["28", "3D", "53", "57"].iter().any(|class| told.code().starts_with(class))
     })
 }

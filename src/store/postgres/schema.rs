@@ -35,73 +35,55 @@ const MIGRATIONS: &[Migration] = migrations![
     "012_add_reconnects",
 ];
 
-/// Held until the transaction ends: of several processes that start at once the first migrates
-/// and the others find it done. The number is "baileys" on a telephone's keys.
-const LOCK: &str = "SELECT pg_advisory_xact_lock(2245397)";
+/// Of several processes that start at once the first migrates and the others find it done: the
+/// lock is held until the transaction ends. The number is "baileys" on a telephone's keys.
+///
+/// We wait for each other however long it takes. For the host's statements not for long: while we
+/// waited behind one of them for a lock on its table, all others would wait behind us.
+const BEGIN: &str = "SET LOCAL statement_timeout = 0;
+    SET LOCAL idle_in_transaction_session_timeout = 0;
+    SET LOCAL lock_timeout = 0;
+    SELECT pg_advisory_xact_lock(2245397);
+    SET LOCAL lock_timeout = '10s'";
 
 const DUPLICATES: &str = "SELECT agent_id::text AS agent_id, count(*) AS rows
     FROM whatsapp_sessions WHERE agent_id IS NOT NULL
    GROUP BY agent_id HAVING count(*) > 1 ORDER BY 1";
 
 /// Runs every file, also those that were applied before: each adds only what is missing, so this
-/// mends a table that was changed by hand, and costs no lock where nothing is missing.
+/// mends a table that was changed by hand, and costs no lock where nothing is missing. Each keeps
+/// its own record, so that one applied by hand is known too.
 pub(super) async fn migrate(db: &Connections) -> Result<Migrated, Failure> {
     let mut connection = db.connect().await?;
     let mut transaction = connection.begin().await?;
-    simple(&mut transaction, LOCK).await?;
-    simple(
-        &mut transaction,
-        "CREATE TABLE IF NOT EXISTS baileys_guard_migration (
-           name text PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())",
-    )
-    .await?;
-    let before = names(&mut transaction).await?;
-    let mut applied = Vec::new();
+    simple(&mut transaction, BEGIN).await?;
+    let before = recorded(&mut transaction).await?;
     for migration in MIGRATIONS {
         simple(&mut transaction, migration.up).await?;
-        if !before.iter().any(|name| name == migration.name) {
-            record(&mut transaction, "INSERT INTO baileys_guard_migration VALUES ($1)", migration)
-                .await?;
-            applied.push(migration.name.to_owned());
-        }
     }
     let duplicates = duplicates(&mut transaction).await?;
     transaction.commit().await?;
     connection.close().await?;
-    Ok(Migrated { applied, duplicates })
+    let new = |name: &String| !before.contains(name);
+    Ok(Migrated { applied: names().filter(new).collect(), duplicates })
 }
 
+/// Runs every file, in reverse order: each takes back what is there.
 pub(super) async fn rollback(db: &Connections) -> Result<Vec<String>, Failure> {
     let mut connection = db.connect().await?;
     let mut transaction = connection.begin().await?;
-    simple(&mut transaction, LOCK).await?;
-    let known = sqlx::raw_sql("SELECT to_regclass('baileys_guard_migration') IS NOT NULL AS known")
-        .fetch_one(&mut *transaction)
-        .await?;
-    if !known.try_get::<bool, _>("known")? {
-        return Ok(Vec::new());
-    }
-    let before = names(&mut transaction).await?;
-    let mut undone = Vec::new();
+    simple(&mut transaction, BEGIN).await?;
+    let before = recorded(&mut transaction).await?;
     for migration in MIGRATIONS.iter().rev() {
-        if before.iter().any(|name| name == migration.name) {
-            simple(&mut transaction, migration.down).await?;
-            record(
-                &mut transaction,
-                "DELETE FROM baileys_guard_migration WHERE name = $1",
-                migration,
-            )
-            .await?;
-            undone.push(migration.name.to_owned());
-        }
-    }
-    // What is left was applied by a later version of this library, which knows how to undo it.
-    if before.len() == undone.len() {
-        simple(&mut transaction, "DROP TABLE baileys_guard_migration").await?;
+        simple(&mut transaction, migration.down).await?;
     }
     transaction.commit().await?;
     connection.close().await?;
-    Ok(undone)
+    Ok(names().rev().filter(|name| before.contains(name)).collect())
+}
+
+fn names() -> impl DoubleEndedIterator<Item = String> {
+    MIGRATIONS.iter().map(|migration| migration.name.to_owned())
 }
 
 /// Names and scripts of all, in order.
@@ -122,17 +104,14 @@ async fn simple(connection: &mut PgConnection, script: &'static str) -> Result<(
     sqlx::raw_sql(script).execute(connection).await.map(|_| ())
 }
 
-async fn record(
-    connection: &mut PgConnection,
-    sql: &'static str,
-    migration: &Migration,
-) -> Result<(), sqlx::Error> {
-    let query = sqlx::query(sql).bind(migration.name).persistent(false);
-    query.execute(connection).await.map(|_| ())
-}
-
-async fn names(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
-    let rows =
-        sqlx::raw_sql("SELECT name FROM baileys_guard_migration").fetch_all(connection).await?;
-    rows.iter().map(|row| row.try_get("name")).collect()
+/// The names of the files that have been applied.
+async fn recorded(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    let known = sqlx::raw_sql("SELECT to_regclass('baileys_guard_migration') IS NOT NULL AS known")
+        .fetch_one(&mut *connection)
+        .await?;
+    if !known.try_get::<bool, _>("known")? {
+        return Ok(Vec::new());
+    }
+    let rows = sqlx::raw_sql("SELECT name FROM baileys_guard_migration").fetch_all(connection);
+    rows.await?.iter().map(|row| row.try_get("name")).collect()
 }

@@ -3,7 +3,7 @@
 use sqlx::Row;
 
 use super::PostgresStore;
-use super::failure::{Failure, Refusal, is_duplicate, refusal};
+use super::failure::{Failure, Refusal, is_no_value, refusal};
 use super::leases::{columns, owner_info, release_leases, released};
 use crate::error::Error;
 use crate::store::{Fence, Registration, Session, SessionFilter, SessionUpdate, Written};
@@ -15,24 +15,38 @@ pub(super) async fn show(
     user_id: Option<&str>,
 ) -> Result<(), Failure> {
     let table = store.host_table().await?;
-    table.check_user(user_id)?;
-    let mut tried = false;
-    loop {
-        let shown = arguments![me.incarnation, me.instance_id, me.hostname, me.pid, agents];
-        let rows = store.db.run(table.show.clone(), shown).await;
-        let missing = released(&rows.map_err(|error| refused(error, agents))?)?;
-        if missing.is_empty() {
-            return Ok(());
+    let shown = || arguments![me.incarnation, me.instance_id, me.hostname, me.pid, agents];
+    let show = async || {
+        let rows = store.db.run_again(table.show.clone(), shown).await;
+        released(&rows.map_err(|error| refused(error, agents))?)
+    };
+    let insert = async |agents: &[String]| {
+        let row = arguments![me.incarnation, me.instance_id, me.hostname, me.pid, agents, user_id];
+        match store.db.run(table.insert.clone(), row).await {
+            // The agents have been stored before: it is the user that cannot be.
+            Err(Failure::Sqlx(error)) if is_no_value(&error) => Err(table.not_a_user().into()),
+            answer => answer.map(drop),
         }
-        let insert =
-            arguments![me.incarnation, me.instance_id, me.hostname, me.pid, missing, user_id];
-        match store.db.run(table.insert.clone(), insert).await {
-            Ok(_) => return Ok(()),
-            // The host has inserted the row in between: there is one to show it in now.
-            Err(Failure::Sqlx(error)) if is_duplicate(&error) && !tried => tried = true,
-            Err(error) => return Err(refused(error, &missing)),
+    };
+    let missing = show().await?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    match insert(&missing).await {
+        Err(Failure::Sqlx(error)) if is_refused_by_one(&error) => {}
+        answer => return answer.map_err(|error| refused(error, &missing)),
+    }
+    // One of them was refused, or the host has inserted one in between: which one it was shows
+    // one by one, and the others need not suffer for it.
+    let mut refusal = Ok(());
+    for agent in show().await? {
+        let agent = std::slice::from_ref(&agent);
+        match insert(agent).await.map_err(|error| refused(error, agent)) {
+            Err(error @ Failure::Sqlx(_)) => return Err(error),
+            answer => refusal = refusal.and(answer),
         }
     }
+    refusal
 }
 
 pub(super) async fn refresh(
@@ -130,6 +144,11 @@ pub(super) async fn list(
             })
         })
         .collect()
+}
+
+/// The table refused a row, and may take others; without a user it takes none.
+fn is_refused_by_one(error: &sqlx::Error) -> bool {
+    matches!(refusal(error), Some(Refusal::Other(_)))
 }
 
 /// Tells the host's table refusing a row from everything else.

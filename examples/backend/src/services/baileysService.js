@@ -3,94 +3,172 @@
 /**
  * The WhatsApp sessions of this instance.
  *
- * Every session stands on a claim: first the claim, then credentials and socket (`session.js`). So
- * at most one instance has a socket for an agent, and an agent that is not here may be elsewhere.
+ * The scheduler claims agents, connects them at a pace, looks after their sockets and session rows,
+ * and resumes what other instances leave. What remains for here is what people ask for.
  */
 
 const {
   claimInstance,
-  claimInstances,
+  createReconnectScheduler,
   getOwner,
   listSessions,
   shutdown,
 } = require('baileys-guard');
 
 const { AGENT_IN_USE, HttpError, ownerOf } = require('../errors');
-const { Session } = require('./session');
+const { stopSending, turnToSend } = require('../limits');
+const { Sessions } = require('./sessions');
+const { makeSocket } = require('./socket');
 
-/** Agent id → its session; one that has ended stays to tell why. */
-const sessions = new Map();
-let stopping = false;
+/** How long the answer to a connect waits for a QR code. */
+const QR_PATIENCE_MS = 1_000;
 
-/** Starts the session of a claim, unless it runs. */
-function start(claim, options) {
-  const known = sessions.get(claim.agentId);
-  if (known?.claim === claim && !known.ended) return known;
-  if (stopping) throw new HttpError(503, 'this server is shutting down');
-  const session = new Session(claim, options);
-  sessions.set(claim.agentId, session);
-  session.open();
-  return session;
+const sessions = new Sessions();
+/** Agent id → messages that are on their way. */
+const sending = new Map();
+let scheduler;
+
+/** Resumes what should run, now and from now on. Rejects when the database cannot be watched. */
+async function start() {
+  scheduler = createReconnectScheduler({
+    makeSocket({ agentId, auth, claim }) {
+      const socket = makeSocket(auth);
+      sessions.opened(agentId, { socket, claim });
+      // Your own handlers, such as socket.ev.on('messages.upsert', …), go here.
+      return socket;
+    },
+    onEvent: sessions.happened,
+  });
+  await scheduler.resumeAll();
 }
 
-/** Connects an agent. Rejects with AgentInUseError when another instance has it. */
+/**
+ * Connects an agent because a person asks for it: at once, and with a new QR code if the phone has
+ * removed the device. Rejects with AgentInUseError when another instance has the agent.
+ */
 async function initWhatsApp(agentId, { userId } = {}) {
-  return start(await claimInstance(agentId, { userId }), { asked: true });
+  if (isConnected(sessions.get(agentId))) return getStatus(agentId);
+  const session = await scheduler.superviseSession(agentId, {
+    userId,
+    reset: true,
+    pairAnew: true,
+  });
+  sessions.begins(session.agentId);
+  await sessions.settled(session.agentId, QR_PATIENCE_MS);
+  return getStatus(session.agentId);
 }
 
 async function getStatus(agentId) {
   const session = sessions.get(agentId);
-  if (session && !session.ended) return session;
-  const owner = await getOwner(agentId);
-  if (owner) return { agentId, status: 'owned by another instance', owner: ownerOf(owner) };
-  return session ?? { agentId, status: 'disconnected' };
+  if (!session?.runs) {
+    const owner = await ownerElsewhere(agentId);
+    if (owner) return { agentId, status: 'owned by another instance', owner: ownerOf(owner) };
+  }
+  const {
+    status = 'disconnected',
+    qrCode = null,
+    phoneNumber = null,
+    reason = null,
+  } = session ?? {};
+  return { agentId, status, qrCode, phoneNumber, reason };
 }
 
-async function sendMessage(agentId, to, text) {
-  const session = sessions.get(agentId);
-  if (!session || session.ended) {
-    const owner = await getOwner(agentId);
-    if (owner) throw new HttpError(409, AGENT_IN_USE, { owner: ownerOf(owner) });
-    throw new HttpError(409, 'WhatsApp is not connected');
-  }
+/** `signal` ends the waiting for the agent's turn. */
+async function sendMessage(agentId, to, text, { signal } = {}) {
+  await connected(agentId); // no need to wait where there is nobody to send
+  await turnToSend(agentId, { signal });
+  const { socket } = await connected(agentId);
   const jid = to.includes('@') ? to : `${to.replace(/\D/g, '')}@s.whatsapp.net`;
-  const sent = await session.sendMessage(jid, { text });
+  const sent = await onItsWay(agentId, socket.sendMessage(jid, { text }));
   return { messageId: sent.key.id };
 }
 
 /** Ends a session because its user wants it: no instance resumes it. */
 async function disconnect(agentId, { logout = false } = {}) {
+  if (logout) await connected(agentId); // the phone can only be told through a connection
   const claim = await claimInstance(agentId); // ours already, or free
-  const session = sessions.get(claim.agentId);
-  if (logout) {
-    if (!session) throw new HttpError(409, 'WhatsApp is not connected');
-    await session.logout();
-  } else {
-    await session?.close();
-  }
-  await claim.release({ deactivate: true });
+  await scheduler.cancel(claim.agentId, { deactivate: true, logout });
   return { agentId, status: 'disconnected' };
 }
 
-/** Takes over sessions that should run and that nobody owns; of these agents only, if given. */
-async function resume(agentIds) {
-  const active = await listSessions({ active: true });
-  const free = active
-    .filter(({ owner, status }) => !owner && status !== 'conflict')
-    .map(({ agentId }) => agentId)
-    .filter((agentId) => !agentIds || agentIds.includes(agentId));
-  if (free.length === 0) return;
-  const { claims } = await claimInstances(free); // another instance may have been faster with some
-  for (const claim of claims) {
-    console.info(`[BAILEYS] agent ${claim.agentId}: resuming its session`);
-    start(claim);
+/** Every session there is, for a page: plain objects, one a session row. */
+async function list() {
+  const rows = await listSessions();
+  const pending = new Map(scheduler.pending().map((one) => [one.agentId, one]));
+  return rows.map((row) => {
+    const { agentId, mine, owner } = row;
+    const next = pending.get(agentId);
+    // Others may have taken what has ended here.
+    const session = mine || !owner ? sessions.get(agentId) : undefined;
+    const shown = mine || next ? session : undefined;
+    return {
+      agentId,
+      userId: row.userId ?? null,
+      phoneNumber: shown?.phoneNumber ?? row.phoneNumber ?? null,
+      status: shown?.status ?? row.status ?? 'disconnected',
+      isActive: row.isActive || shown?.status === 'connected',
+      mine,
+      owner: owner && briefly(owner),
+      qrCode: shown?.qrCode ?? null,
+      attempts: next?.attempt ?? (mine ? 0 : null),
+      nextTryInMs: next && !next.connecting ? next.dueInMs : null,
+      reason: session?.reason ?? null,
+      lastConnected: shown?.lastConnected ?? row.lastConnected,
+    };
+  });
+}
+
+/** Lets messages go out, closes every socket, and then lets others have the agents. */
+async function stop() {
+  stopSending();
+  await shutdown({
+    beforeRelease: ({ agentId }) => Promise.allSettled(sending.get(agentId) ?? []),
+  });
+}
+
+/** The session of an agent at a moment when its socket may be used. */
+async function connected(agentId) {
+  const session = sessions.get(agentId);
+  if (isConnected(session)) return session;
+  const owner = session?.runs ? null : await ownerElsewhere(agentId);
+  if (owner) throw new HttpError(409, AGENT_IN_USE, { owner: ownerOf(owner) });
+  const status = session ? `: ${session.status}` : '';
+  throw new HttpError(409, `WhatsApp is not connected${status}`);
+}
+
+function isConnected(session) {
+  return session?.status === 'connected' && session.claim.held;
+}
+
+/** The other instance that has an agent. A session that ends here is ours for a moment more. */
+async function ownerElsewhere(agentId) {
+  const owner = await getOwner(agentId);
+  return owner?.instanceId === sessions.get(agentId)?.claim?.instanceId ? null : owner;
+}
+
+/** Remembers a message until it is sent, so that the socket is not closed over it. */
+async function onItsWay(agentId, message) {
+  const ours = sending.get(agentId) ?? new Set();
+  sending.set(agentId, ours.add(message));
+  try {
+    return await message;
+  } finally {
+    ours.delete(message);
+    if (ours.size === 0) sending.delete(agentId);
   }
 }
 
-/** Closes every socket, and then lets others have the agents. */
-async function stop() {
-  stopping = true;
-  await shutdown({ beforeRelease: ({ agentId }) => sessions.get(agentId)?.close() });
+function briefly({ instanceId, hostname, pid, heartbeatAgeMs }) {
+  return { instanceId, hostname, pid, heartbeatAgeMs };
 }
 
-module.exports = { initWhatsApp, getStatus, sendMessage, disconnect, resume, stop };
+module.exports = {
+  changes: sessions.changes,
+  start,
+  initWhatsApp,
+  getStatus,
+  sendMessage,
+  disconnect,
+  list,
+  stop,
+};

@@ -1,0 +1,147 @@
+//! Rows that somebody else is holding.
+
+use std::time::{Duration, Instant};
+
+use baileys_guard::error::Error;
+use baileys_guard::store::{Death, SessionFilter, SessionUpdate, Written};
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use crate::conformance::{agent, agents};
+use crate::database::connect;
+use crate::on_a_database;
+
+/// Somebody in the middle of a transaction that began with this.
+async fn holding(url: &str, sql: String) -> PgConnection {
+    let mut somebody = connect(url).await;
+    sqlx::raw_sql("BEGIN").execute(&mut somebody).await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut somebody).await.unwrap();
+    somebody
+}
+
+async fn lock_session(url: &str, agent_id: &str) -> PgConnection {
+    let sql = format!("SELECT 1 FROM whatsapp_sessions WHERE agent_id = '{agent_id}' FOR UPDATE");
+    holding(url, sql).await
+}
+
+const PROMPT: Duration = Duration::from_secs(2);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_locked_session_row_delays_nobody_else() {
+    on_a_database(|site, url| async move {
+        site.with_host_tables().await;
+        let (a, b) = (site.member("a").await, site.member("b").await);
+        for number in 0..20 {
+            site.host_row(&agent(number), 1).await;
+        }
+        a.try_claim(1, &agents(0..20)).await;
+        let somebody = lock_session(&url, &agent(7)).await;
+        let began = Instant::now();
+
+        a.show(&agents(0..20)).await;
+        assert!(a.store.refresh_sessions(&a.me).await.unwrap().is_empty(), "locked is not gone");
+        assert!(a.store.beat(a.id()).await.unwrap().alive);
+        let shown = "SELECT count(*)::text FROM whatsapp_sessions WHERE instance_id = 'instance-a'";
+        assert_eq!(site.value(shown).await.as_deref(), Some("19"));
+        let grant = a.claim(2, &agent(7)).await;
+        a.release(&grant).await;
+        b.claim(1, &agent(7)).await;
+        a.store.retire(a.id()).await.unwrap();
+        assert_eq!(b.try_claim(2, &agents(0..20)).await.grants.len(), 20);
+        assert!(began.elapsed() < PROMPT, "{:?}", began.elapsed());
+
+        drop(somebody);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_waits_for_a_locked_row_and_a_takeover_for_the_write() {
+    on_a_database(|site, url| async move {
+        let (a, b) = (site.member("a").await, site.member("b").await);
+        let grant = a.claim(1, &agent(1)).await;
+        a.show(&[agent(1)]).await;
+        let mut host = lock_session(&url, &agent(1)).await;
+        b.bury(&a, Death::Silent).await;
+        let update = SessionUpdate { status: Some("connected".to_owned()), ..Default::default() };
+        let fence = a.fence(&grant);
+        let (written, (), taken) = tokio::join!(
+            a.store.update_session(&fence, &update),
+            async {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                sqlx::raw_sql("COMMIT").execute(&mut host).await.unwrap();
+            },
+            async {
+                tokio::time::sleep(Duration::from_millis(200)).await;
+                let taken = b.claim(1, &agent(1)).await;
+                let sessions = b.store.sessions(b.id(), SessionFilter::default()).await.unwrap();
+                assert_eq!(sessions[0].status.as_deref(), Some("connected"), "before, not after");
+                taken
+            }
+        );
+        assert_eq!(written.unwrap(), Written::Done);
+        assert!(taken.token > grant.token);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_deactivated_is_told_and_free_all_the_same() {
+    on_a_database(|site, url| async move {
+        let (a, b) = (site.member("a").await, site.member("b").await);
+        let grant = a.claim(1, &agent(1)).await;
+        a.show(&[agent(1)]).await;
+        let somebody = lock_session(&url, &agent(1)).await;
+        let began = Instant::now();
+        let error = a.store.release(&[a.fence(&grant)], true).await.unwrap_err();
+        assert!(matches!(error, Error::SessionRowRefused { .. }), "{error:?}");
+        assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+        b.claim(1, &agent(1)).await;
+        drop(somebody);
+    })
+    .await;
+}
+
+/// A peer that is frozen in the middle of a transaction keeps its row locked. It cannot be buried
+/// as long as it does, and we go on beating.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burial_that_has_to_wait_does_not_hold_up_the_heartbeat() {
+    on_a_database(|site, url| async move {
+        let (a, b) = (site.member("a").await, site.member("b").await);
+        let watched = b.beat_of(&a).await;
+        let sql = format!(
+            "UPDATE baileys_guard_instance SET beat = beat + 1 WHERE incarnation = '{}'",
+            a.id()
+        );
+        let mut frozen = holding(&url, sql).await;
+        let began = Instant::now();
+        let buried = b.store.bury(a.id(), watched, Death::Silent).await;
+        assert!(!buried.unwrap());
+        assert!(b.store.beat(b.id()).await.unwrap().alive);
+        assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+
+        sqlx::raw_sql("ROLLBACK").execute(&mut frozen).await.unwrap();
+        assert!(b.store.bury(a.id(), watched, Death::Silent).await.unwrap());
+    })
+    .await;
+}
+
+/// The host's rows are referenced by rows of its other tables, which lock them by key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_others_refer_to_is_still_shown() {
+    on_a_database(|site, url| async move {
+        let a = site.member("a").await;
+        a.claim(1, &agent(1)).await;
+        a.show(&[agent(1)]).await;
+        site.execute("UPDATE whatsapp_sessions SET last_heartbeat = NULL").await;
+        let key = format!(
+            "SELECT 1 FROM whatsapp_sessions WHERE agent_id = '{}' FOR KEY SHARE",
+            agent(1)
+        );
+        let referring = holding(&url, key).await;
+        a.store.refresh_sessions(&a.me).await.unwrap();
+        drop(referring);
+        let beating = "SELECT (last_heartbeat IS NOT NULL)::text FROM whatsapp_sessions";
+        assert_eq!(site.value(beating).await.as_deref(), Some("true"));
+    })
+    .await;
+}
