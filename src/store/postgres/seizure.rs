@@ -5,16 +5,14 @@ use super::failure::Failure;
 use crate::store::Fence;
 
 /// A compare-and-set on the owner's term: a write of the owner's in flight is waited for, and
-/// none comes after. Nobody is told that the agent was free, because it never was.
-const SEIZE: &str = "WITH me AS MATERIALIZED (
-       SELECT i.incarnation, set_config('synchronous_commit', 'on', true) AS durable
-         FROM baileys_guard_instance i WHERE i.incarnation = $1 AND i.dead_at IS NULL)
-     UPDATE baileys_guard_lease l
+/// none comes after. Nobody is told that the agent was free, because it never was. It need not be
+/// on disk when it is answered: the claim that follows is, and the log is written in order.
+const SEIZE: &str = "UPDATE baileys_guard_lease l
         SET incarnation = me.incarnation, seq = 0, claimed_at = clock_timestamp(),
             token = greatest(l.token + 1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)
-       FROM me
-      WHERE me.durable IS NOT NULL AND l.agent_id = $2 AND l.incarnation = $3 AND l.token = $4
-        AND l.held
+       FROM baileys_guard_instance me
+      WHERE me.incarnation = $1 AND me.dead_at IS NULL
+        AND l.agent_id = $2 AND l.incarnation = $3 AND l.token = $4 AND l.held
      RETURNING l.token";
 
 pub(super) async fn seize(
