@@ -97,6 +97,10 @@ export declare class NativeGuard {
   metrics(): GuardMetrics
   /** Whether the database answers within that time. */
   ping(limitMs: number): Promise<void | Error>
+  /** What the database tells of itself; changes nothing. */
+  diagnose(): Promise<DiagnosisObject | Error>
+  /** Takes an agent, whoever owns it. */
+  seize(agentId: string): Promise<SeizedObject | Error>
 }
 
 /** One scheduler. */
@@ -254,12 +258,38 @@ export interface DelayObject {
   maxMs: number
 }
 
+/** The facts that `doctor` judges. */
+export interface DiagnosisObject {
+  /** Product and version. */
+  server: string
+  /** Time for one question and its answer. */
+  roundTripMs: number
+  /** Every migration of this version, in order. */
+  migrations: Array<MigrationObject>
+  /** Migrations that the database has from another version. */
+  unknownMigrations: Array<string>
+  /** Agents with more than one session row. */
+  duplicates: Array<DuplicateObject>
+  /** SQLite only. */
+  journalMode?: string
+  /** A server only. */
+  network?: NetworkObject
+}
+
 /** An agent with more than one session row. */
 export interface DuplicateObject {
   /** The agent. */
   agentId: string
   /** How many rows it has. */
   rows: number
+}
+
+/** A table that a role of Supabase's REST API may reach. */
+export interface ExposedObject {
+  /** The table. */
+  table: string
+  /** The role. */
+  role: string
 }
 
 /** What is known of an end, taken out of an error by `lib/reconnect/facts.js`. */
@@ -427,6 +457,14 @@ export interface MigratedObject {
   duplicates: Array<DuplicateObject>
 }
 
+/** A migration file. */
+export interface MigrationObject {
+  /** Its name. */
+  name: string
+  /** Whether the database has it. */
+  applied: boolean
+}
+
 /** One event; which fields are set depends on `kind`. */
 export interface NativeEvent {
   /** `lost`, `beatFailed`, `beatRecovered`, `freed`, `buried`, `trouble` or `ping`. */
@@ -471,6 +509,17 @@ export interface NativeOptions {
 
 /** Version of the native binary, compared with package.json when it is loaded. */
 export declare function nativeVersion(): string
+
+/** Facts about a server; see `NetworkFacts`. */
+export interface NetworkObject {
+  clockAheadMs: number
+  pooled: boolean
+  readOnly: boolean
+  encrypted?: boolean
+  verified: boolean
+  local: boolean
+  exposed: Array<ExposedObject>
+}
 
 /** Opens an envelope into a buffer of exactly its plaintext's length; returns the content's code. */
 export declare function open(ring: object, context: string, envelope: Buffer, plain: Buffer): number | Error
@@ -616,6 +665,14 @@ export declare function seal(ring: object, context: string, plain: Buffer, envel
  * by NUL; `layout` holds length of the envelope and content code of each.
  */
 export declare function sealMany(ring: object, agentId: string, names: string, layout: Uint32Array, slab: Buffer): void | Error
+
+/** An agent that was taken from its owner. */
+export interface SeizedObject {
+  /** The claim on it. */
+  claim: NativeClaim
+  /** When its former owner is sure to have stopped. */
+  settlesAfterMs: number
+}
 
 /** Fields of `claim.update`; `null` clears a column, `undefined` leaves it alone. */
 export interface SessionFields {

@@ -100,7 +100,8 @@ beforeAll(async () => {
 /** A project as `npm install ./baileys-guard-….tgz --ignore-scripts` leaves it. */
 function installed(consumer) {
   const project = new Project(consumer);
-  fs.cpSync(path.dirname(template.guard), path.dirname(project.guard), { recursive: true });
+  const options = { recursive: true, verbatimSymlinks: true }; // or .bin would lead to the template
+  fs.cpSync(path.dirname(template.guard), path.dirname(project.guard), options);
   return project;
 }
 
@@ -136,6 +137,28 @@ describe('the tarball', () => {
       expect(project.cargoWasCalled).toBe(false);
     },
   );
+
+  test('has the command line tool', async () => {
+    const project = installed();
+    const npx = (...args) =>
+      run('npx', ['--no-install', 'baileys-guard', ...args], {
+        cwd: project.folder,
+        env: project.env,
+      });
+    expect((await npx('migrate')).code).toBe(0);
+    const { code, stdout } = await npx('doctor', '--json');
+    expect([code, JSON.parse(stdout).ok]).toEqual([0, true]);
+    fs.rmSync(project.binary);
+    const without = await npx('doctor', '--json');
+    expect(without.code).toBe(1);
+    expect(JSON.parse(without.stdout).findings).toContainEqual({
+      check: 'binary',
+      level: 'failure',
+      message: expect.stringContaining('no native binary'),
+      mend: expect.stringContaining('install.js'),
+    });
+    expect((await npx('status')).stderr).toContain('ERR_NATIVE_BINDING_MISSING: ');
+  });
 
   test('has types for require and import', async () => {
     const project = installed('typescript');

@@ -334,6 +334,19 @@ class Guard extends EventEmitter {
     return (guard.#limitStore ??= new NativeLimitStore(guard.#native));
   }
 
+  /** What the command line tool asks of a guard; not for users. */
+  static operatorOf(guard) {
+    return {
+      diagnose: () => settle(guard.#native.diagnose()),
+      /** Takes an agent from a live owner; it has stopped `settlesAfterMs` later. */
+      seize: async (agentId) => {
+        checkId(agentId, 'agentId');
+        const { claim, settlesAfterMs } = await settle(guard.#native.seize(agentId));
+        return { claim: guard.#take(claim), settlesAfterMs };
+      },
+    };
+  }
+
   createReconnectScheduler(options) {
     this.#checkOpen();
     return this.#reconnecting.createScheduler(options);

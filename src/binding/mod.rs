@@ -13,6 +13,7 @@ mod fast_call;
 mod guard;
 mod limits;
 mod metrics;
+mod operator;
 mod outcome;
 mod rate_limit;
 pub mod reconnect;

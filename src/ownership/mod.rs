@@ -40,6 +40,7 @@ mod inner;
 pub mod ledger;
 pub mod neighbours;
 mod pulse;
+pub mod seize;
 mod sentry;
 pub mod stats;
 pub mod trust;

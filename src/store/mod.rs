@@ -15,6 +15,7 @@
 //! `DatabaseUnavailable` and the outcome is unknown: the statement may have been committed.
 
 mod auth;
+mod diagnosis;
 mod limits;
 mod postgres;
 mod sqlite;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use auth::{AuthChange, AuthKey, AuthRow, AuthStore, AuthSwap, SessionData};
+pub use diagnosis::{Diagnosis, Exposed, NetworkFacts};
 pub use limits::{Limit, LimitId, LimitStore, Verdict};
 pub use url::DatabaseUrl;
 
@@ -305,6 +307,8 @@ pub trait Store: AuthStore + LimitStore + Send + Sync + 'static {
     async fn migrate(&self) -> Result<Migrated>;
     /// Undoes what `migrate` added and nothing else; returns the names of the files undone.
     async fn rollback(&self) -> Result<Vec<String>>;
+    /// What the database is like, migrated or not; changes nothing.
+    async fn diagnose(&self) -> Result<Diagnosis>;
 
     /// Enters a new incarnation with a first beat.
     async fn register(&self, me: &Registration) -> Result<()>;
@@ -324,6 +328,10 @@ pub trait Store: AuthStore + LimitStore + Send + Sync + 'static {
     /// owner is dead, and those that are mine under an older `seq`. The token grows by every
     /// grant. Durable when it returns.
     async fn claim(&self, incarnation: &str, seq: i64, agents: &[String]) -> Result<Claimed>;
+    /// Gives `incarnation` the lease of another one, live or dead, where that still has it under
+    /// this token; true if it did. The token grows, and the lease counts as claimed under the
+    /// number 0, so that a claim of the new owner is granted.
+    async fn seize(&self, incarnation: &str, from: &Fence) -> Result<bool>;
     /// The live owners of these agents.
     async fn owners(&self, agents: &[String]) -> Result<Vec<Owner>>;
     /// All that the database says `incarnation` holds, as (agent, token).

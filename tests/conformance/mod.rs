@@ -281,6 +281,7 @@ macro_rules! conformance_suite {
                 from_an_owner_that_is_gone
                 of_an_agent_released_before_its_owner_died
                 in_a_mixed_batch
+                from_a_live_owner_by_force
                 a_thousand_fresh_agents_have_one_winner_each
                 a_thousand_orphans_have_one_winner_each
                 tokens_only_grow
@@ -325,6 +326,7 @@ macro_rules! conformance_suite {
                 a_ping_takes_a_connection_and_gives_it_back
                 migrating_twice_changes_nothing
                 several_migrate_at_once
+                a_diagnosis_tells_and_changes_nothing
                 a_host_keeps_its_rows
                 a_host_that_has_migrated_itself_is_accepted
                 a_rollback_restores_the_hosts_table

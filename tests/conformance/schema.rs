@@ -91,6 +91,34 @@ pub async fn migrating_twice_changes_nothing(site: &Site) {
     assert_eq!(site.shape().await, shape);
 }
 
+pub async fn a_diagnosis_tells_and_changes_nothing(site: &Site) {
+    let store = site.store();
+    let applied = async || {
+        let found = store.diagnose().await.unwrap();
+        let there = found.migrations.into_iter().filter(|(_, there)| *there);
+        there.map(|(name, _)| name).collect::<Vec<_>>()
+    };
+    assert!(applied().await.is_empty());
+    site.with_host_tables().await;
+    for age in [1, 2] {
+        site.host_row(&agent(1), age).await;
+    }
+    let shape = site.shape().await;
+    assert!(applied().await.is_empty());
+    assert_eq!(site.shape().await, shape);
+
+    let migrated = store.migrate().await.unwrap();
+    assert_eq!(applied().await, migrated.applied);
+    let found = store.diagnose().await.unwrap();
+    assert_eq!(found.duplicates, [(agent(1), 2)]);
+    assert!(found.unknown_migrations.is_empty());
+
+    site.execute("DROP TABLE baileys_guard_resumer").await;
+    site.execute("INSERT INTO baileys_guard_migration (name) VALUES ('999_later.sql')").await;
+    assert_eq!(applied().await, migrated.applied[..migrated.applied.len() - 1]);
+    assert_eq!(store.diagnose().await.unwrap().unknown_migrations, ["999_later.sql"]);
+}
+
 pub async fn several_migrate_at_once(site: &Site) {
     site.with_host_tables().await;
     let mut all = JoinSet::new();

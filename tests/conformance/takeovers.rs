@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use baileys_guard::store::{Death, Grant};
+use baileys_guard::store::{Death, Fence, Grant};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
@@ -45,6 +45,24 @@ pub async fn of_an_agent_released_before_its_owner_died(site: &Site) {
     assert!(!b.store.free().await.unwrap()[0].dead);
     let new = b.claim(1, &agent(1)).await;
     assert!(!new.takeover && !new.after_silence, "nobody held it");
+}
+
+pub async fn from_a_live_owner_by_force(site: &Site) {
+    let (a, b) = (site.member("a").await, site.member("b").await);
+    let (old, other) = (a.claim(1, &agent(1)).await, a.claim(1, &agent(2)).await);
+    let stale = Fence { token: old.token - 1, ..a.fence(&old) };
+    assert!(!b.store.seize(b.id(), &stale).await.unwrap());
+    assert!(!b.store.seize("nobody", &a.fence(&old)).await.unwrap());
+    assert!(b.store.seize(b.id(), &a.fence(&old)).await.unwrap());
+    assert!(!b.store.seize(b.id(), &a.fence(&old)).await.unwrap(), "it is another term");
+
+    assert!(b.store.free().await.unwrap().is_empty(), "it was never free");
+    let new = b.claim(1, &agent(1)).await;
+    assert!(new.token > old.token);
+    let nothing = a.store.release(&[a.fence(&old)], false).await.unwrap();
+    assert!(nothing.is_empty());
+    let beat = a.store.beat(a.id()).await.unwrap();
+    assert_eq!((beat.alive, beat.held, beat.token_sum), (true, 1, other.token));
 }
 
 pub async fn in_a_mixed_batch(site: &Site) {

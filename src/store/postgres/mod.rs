@@ -38,6 +38,7 @@ macro_rules! arguments {
 mod auth;
 mod changes;
 mod connection;
+mod diagnosis;
 mod failure;
 mod host;
 mod leases;
@@ -45,6 +46,7 @@ mod limits;
 mod pooler;
 mod reconnects;
 mod schema;
+mod seizure;
 mod sessions;
 mod url;
 
@@ -59,8 +61,9 @@ use self::host::HostTable;
 use crate::error::{Error, Result};
 use crate::metrics::PoolState;
 use crate::store::{
-    Beat, Changes, Claimed, DatabaseUrl, Death, Fence, Free, Migrated, Orphans, Owner, Peer,
-    Reconnect, Registration, Session, SessionFilter, SessionUpdate, Store, StoreOptions, Written,
+    Beat, Changes, Claimed, DatabaseUrl, Death, Diagnosis, Fence, Free, Migrated, Orphans, Owner,
+    Peer, Reconnect, Registration, Session, SessionFilter, SessionUpdate, Store, StoreOptions,
+    Written,
 };
 
 /// One PostgreSQL database.
@@ -142,6 +145,10 @@ impl Store for PostgresStore {
         self.done("rolling back", schema::rollback(&self.db).await)
     }
 
+    async fn diagnose(&self) -> Result<Diagnosis> {
+        self.done("looking at the database", diagnosis::diagnose(&self.db).await)
+    }
+
     async fn register(&self, me: &Registration) -> Result<()> {
         self.done("registering this instance", leases::register(&self.db, me).await)
     }
@@ -164,6 +171,10 @@ impl Store for PostgresStore {
 
     async fn claim(&self, incarnation: &str, seq: i64, agents: &[String]) -> Result<Claimed> {
         self.done("claiming agents", leases::claim(&self.db, incarnation, seq, agents).await)
+    }
+
+    async fn seize(&self, incarnation: &str, from: &Fence) -> Result<bool> {
+        self.done("taking an agent", seizure::seize(&self.db, incarnation, from).await)
     }
 
     async fn owners(&self, agents: &[String]) -> Result<Vec<Owner>> {

@@ -61,11 +61,7 @@ pub(super) async fn migrate(db: &Connections) -> Result<Migrated, Failure> {
     for migration in MIGRATIONS {
         simple(&mut transaction, migration.up).await?;
     }
-    let rows = sqlx::raw_sql(DUPLICATES).fetch_all(&mut *transaction).await?;
-    let duplicates = rows
-        .iter()
-        .map(|row| Ok((row.try_get("agent_id")?, row.try_get("rows")?)))
-        .collect::<Result<_, sqlx::Error>>()?;
+    let duplicates = duplicates(&mut transaction).await?;
     transaction.commit().await?;
     connection.close().await?;
     let new = |name: &String| !before.contains(name);
@@ -88,6 +84,19 @@ pub(super) async fn rollback(db: &Connections) -> Result<Vec<String>, Failure> {
 
 fn names() -> impl DoubleEndedIterator<Item = String> {
     MIGRATIONS.iter().map(|migration| migration.name.to_owned())
+}
+
+/// Names and scripts of all, in order.
+pub(super) fn migrations() -> impl Iterator<Item = (&'static str, &'static str)> {
+    MIGRATIONS.iter().map(|migration| (migration.name, migration.up))
+}
+
+/// Agents with more than one session row.
+pub(super) async fn duplicates(
+    connection: &mut PgConnection,
+) -> Result<Vec<(String, i64)>, sqlx::Error> {
+    let rows = sqlx::raw_sql(DUPLICATES).fetch_all(connection).await?;
+    rows.iter().map(|row| Ok((row.try_get("agent_id")?, row.try_get("rows")?))).collect()
 }
 
 /// A script, by the simple query protocol: several statements, no parameters.

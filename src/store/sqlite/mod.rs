@@ -77,12 +77,14 @@ macro_rules! newest_sessions {
 mod auth;
 mod changes;
 mod connection;
+mod diagnosis;
 mod failure;
 mod host;
 mod leases;
 mod limits;
 mod reconnects;
 mod schema;
+mod seizure;
 mod sessions;
 mod turn;
 
@@ -100,8 +102,9 @@ use self::host::HostTable;
 use crate::error::{Error, Result};
 use crate::metrics::PoolState;
 use crate::store::{
-    Beat, Changes, Claimed, DatabaseUrl, Death, Fence, Free, Migrated, Orphans, Owner, Peer,
-    Reconnect, Registration, Session, SessionFilter, SessionUpdate, Store, StoreOptions, Written,
+    Beat, Changes, Claimed, DatabaseUrl, Death, Diagnosis, Fence, Free, Migrated, Orphans, Owner,
+    Peer, Reconnect, Registration, Session, SessionFilter, SessionUpdate, Store, StoreOptions,
+    Written,
 };
 
 /// One SQLite file.
@@ -179,6 +182,10 @@ impl Store for SqliteStore {
         self.unlimited("rolling back", schema::rollback(&self.db)).await
     }
 
+    async fn diagnose(&self) -> Result<Diagnosis> {
+        self.call("looking at the database", diagnosis::diagnose(&self.db)).await
+    }
+
     async fn register(&self, me: &Registration) -> Result<()> {
         self.call("registering this instance", leases::register(&self.db, me)).await
     }
@@ -201,6 +208,10 @@ impl Store for SqliteStore {
 
     async fn claim(&self, incarnation: &str, seq: i64, agents: &[String]) -> Result<Claimed> {
         self.call("claiming agents", leases::claim(&self.db, incarnation, seq, agents)).await
+    }
+
+    async fn seize(&self, incarnation: &str, from: &Fence) -> Result<bool> {
+        self.call("taking an agent", seizure::seize(&self.db, incarnation, from)).await
     }
 
     async fn owners(&self, agents: &[String]) -> Result<Vec<Owner>> {

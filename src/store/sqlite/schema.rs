@@ -60,11 +60,7 @@ pub(super) async fn migrate(db: &Connections) -> Result<Migrated, Failure> {
         applied.push(migration.name.to_owned());
     }
     host::complete(&mut tx).await?;
-    let duplicates = sqlx::query_as(
-        "SELECT CAST(agent_id AS TEXT), count(*) FROM whatsapp_sessions
-          WHERE agent_id IS NOT NULL GROUP BY agent_id HAVING count(*) > 1 ORDER BY 1",
-    );
-    let duplicates = duplicates.fetch_all(&mut *tx).await?;
+    let duplicates = duplicates(&mut tx).await?;
     tx.commit().await?;
     Ok(Migrated { applied, duplicates })
 }
@@ -96,6 +92,21 @@ pub(super) async fn rollback(db: &Connections) -> Result<Vec<String>, Failure> {
     Ok(undone)
 }
 
-async fn names(tx: &mut SqliteConnection) -> Result<Vec<String>, Failure> {
+/// Names and scripts of all, in order.
+pub(super) fn migrations() -> impl Iterator<Item = (&'static str, &'static str)> {
+    MIGRATIONS.iter().map(|migration| (migration.name, migration.up))
+}
+
+/// Agents with more than one session row.
+pub(super) async fn duplicates(tx: &mut SqliteConnection) -> Result<Vec<(String, i64)>, Failure> {
+    let duplicates = sqlx::query_as(
+        "SELECT CAST(agent_id AS TEXT), count(*) FROM whatsapp_sessions
+          WHERE agent_id IS NOT NULL GROUP BY agent_id HAVING count(*) > 1 ORDER BY 1",
+    );
+    Ok(duplicates.fetch_all(tx).await?)
+}
+
+/// Names of the migrations that were recorded as applied.
+pub(super) async fn names(tx: &mut SqliteConnection) -> Result<Vec<String>, Failure> {
     Ok(sqlx::query_scalar("SELECT name FROM baileys_guard_migration").fetch_all(tx).await?)
 }
