@@ -5,20 +5,21 @@
 //! the first answer that showed it, over a time in which my own reads kept succeeding: while the
 //! database is away, nobody can beat and nobody may be blamed for it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::clock::Tick;
 use crate::store::Peer;
 
-/// What this instance knows of the others.
-#[derive(Debug, Default)]
+/// What this instance knows of the others. A plain value: `tests/model.rs` explores every history
+/// of it that a small protocol can have.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Hash)]
 pub struct Watch {
-    seen: HashMap<String, Seen>,
+    seen: BTreeMap<String, Seen>,
     last_read: Option<Tick>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Seen {
     peer: Peer,
     unchanged_since: Tick,
