@@ -15,80 +15,167 @@ mod world;
 use stateright::{Checker, HasDiscoveries, Model};
 
 use rules::Wrong;
-use world::{CLAIMABLE, FENCED, ONE_OWNER, OWN_TERM, REACHED, Scope, TOKENS_GROW, TRUE_OWNER};
+use world::{CLAIMABLE, FENCED, ONE_OWNER, OWN_TERM, Scope, Start, TOKENS_GROW, TRUE_OWNER};
 
-/// One owner that beats and writes, one that watches and takes over; clocks of different rates.
+/// One owner that beats, one that watches and takes over; the owner's clock may be slow.
 fn takeover() -> Scope {
     Scope {
         wrong: None,
         processes: 2,
-        under_way: true,
+        start: Start::Held,
         horizon: 5,
         drift: true,
         watchers_from: 1,
         losses: 0,
         starts: 1,
-        claims: 1,
+        claims: [1, 1],
         beats: true,
         notices: false,
         writes: false,
-        releases: false,
+        releases_below: 0,
         crash: false,
         diligent_from: u8::MAX,
     }
 }
 
-/// Claims, releases and writes of living processes, with late and lost ones; time stands still.
+/// Claims, releases and writes of three living processes, with late and lost ones; time stands
+/// still.
 fn terms() -> Scope {
     Scope {
         horizon: 0,
         drift: false,
         losses: 2,
-        claims: 2,
+        claims: [3, 1],
         beats: false,
         writes: true,
-        releases: true,
+        releases_below: 3,
         ..takeover()
     }
 }
 
-/// Process 0 dies at any moment; the other one has the agent in time.
+/// From nothing: everybody registers, watches everybody and claims what is free.
+fn beginning() -> Scope {
+    Scope {
+        start: Start::Nothing,
+        horizon: 2,
+        drift: false,
+        watchers_from: 0,
+        starts: 2,
+        losses: 1,
+        ..takeover()
+    }
+}
+
+/// Process 0 dies at any moment, with anything under way; the other one has the agent in time.
 fn death() -> Scope {
-    Scope { crash: true, diligent_from: 1, horizon: 8, drift: false, claims: 9, ..takeover() }
+    Scope { crash: true, diligent_from: 1, horizon: 11, drift: false, claims: [1, 9], ..takeover() }
 }
 
-/// Both do what is due, whatever is lost.
-fn losses() -> Scope {
-    Scope { losses: 2, diligent_from: 0, horizon: 4, claims: 9, notices: true, starts: 3, ..takeover() }
+/// Process 0 claims once and gives back. Answers are lost, and nothing stays behind.
+fn strays() -> Scope {
+    Scope {
+        start: Start::Registered,
+        horizon: 8,
+        drift: false,
+        losses: 1,
+        claims: [1, 9],
+        notices: true,
+        releases_below: 1,
+        diligent_from: 0,
+        ..takeover()
+    }
 }
 
-fn explore(name: &str, mut scope: Scope) {
-    if let Ok(h) = std::env::var("H") { scope.horizon = h.parse().unwrap(); }
-    if std::env::var("ND").is_ok() { scope.drift = false; }
-
-    let started = std::time::Instant::now();
-    let checker = scope.checker().threads(2).finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+/// Explores everything within the scope.
+fn holds(name: &str, scope: Scope) {
+    let checker = scope.checker().threads(2).spawn_bfs().join();
     println!(
-        "{name}: {} states, {} steps, depth {}, {:.1} s",
+        "{name}: {} states, {} steps, the longest shortest history has {}",
         checker.unique_state_count(),
         checker.state_count(),
         checker.max_depth(),
-        started.elapsed().as_secs_f32()
     );
-    for (name, path) in checker.discoveries() {
-        if name != REACHED {
-        println!("{name}:");
-        for action in path.into_actions() { println!("  {action:?}"); }
-        }
-    }
     checker.assert_properties();
 }
 
-#[test]
-fn a_takeover_leaves_one_owner() { explore("takeover", takeover()); }
-#[test]
-fn terms_do_not_meet() { explore("terms", terms()); }
-#[test]
-fn the_dead_are_replaced() { explore("death", death()); }
-#[test]
-fn losses_are_made_good() { explore("losses", losses()); }
+/// Explores with a wrong rule until a history breaks this property, which it has to.
+fn breaks(wrong: Wrong, property: &'static str, scope: Scope) {
+    let scope = Scope { wrong: Some(wrong), ..scope };
+    let until = HasDiscoveries::AnyOf([property].into());
+    let checker = scope.checker().threads(2).finish_when(until).spawn_bfs().join();
+    let states = checker.unique_state_count();
+    let Some(history) = checker.discovery(property) else {
+        panic!("{wrong:?}: {states} states, and in all of them \"{property}\"");
+    };
+    println!("{wrong:?}, found in {states} states:");
+    for action in history.into_actions() {
+        println!("  {action:?}");
+    }
+}
+
+mod ours {
+    use super::*;
+
+    #[test]
+    fn a_takeover_leaves_one_owner() {
+        holds("takeover", takeover());
+    }
+
+    #[test]
+    fn terms_do_not_meet() {
+        holds("terms", terms());
+        holds("terms of three", Scope { processes: 3, claims: [2, 1], losses: 1, ..terms() });
+    }
+
+    #[test]
+    fn everybody_may_begin_at_once() {
+        holds("beginning", beginning());
+    }
+
+    #[test]
+    fn the_dead_are_replaced() {
+        holds("death", death());
+    }
+
+    #[test]
+    fn what_is_lost_is_made_good() {
+        holds("strays", strays());
+    }
+}
+
+/// One test for each wrong rule: in this scope it breaks this property.
+macro_rules! wrong {
+    ($($name:ident: $wrong:ident breaks $property:ident in $scope:expr;)+) => {
+        mod wrong {
+            use super::*;
+
+            $(#[test]
+            fn $name() {
+                breaks(Wrong::$wrong, $property, $scope);
+            })+
+        }
+    };
+}
+
+wrong! {
+    trust_from_receipt: TrustFromReceipt breaks ONE_OWNER in takeover();
+    no_deadline: NoDeadline breaks ONE_OWNER in takeover();
+    no_margin: NoMargin breaks ONE_OWNER in takeover();
+    a_clock_that_stops_in_suspension: ClockStopsInSuspension breaks ONE_OWNER in takeover();
+    an_impatient_watch: ImpatientWatch breaks ONE_OWNER in takeover();
+    a_watch_from_asking: WatchFromAsking breaks ONE_OWNER in takeover();
+    burial_by_wall_clock: BurialByWallClock breaks ONE_OWNER in takeover();
+    burial_without_compare: BurialWithoutCompare breaks ONE_OWNER in takeover();
+    a_beat_that_revives: BeatRevives breaks ONE_OWNER in takeover();
+    a_claim_in_two_steps: ClaimInTwoSteps breaks ONE_OWNER in Scope { start: Start::Registered, ..terms() };
+    a_claim_that_ignores_the_owner: ClaimIgnoresOwner breaks ONE_OWNER in terms();
+    a_claim_that_ignores_its_sequence: ClaimIgnoresSequence breaks TRUE_OWNER in terms();
+    a_claim_that_ignores_death: ClaimIgnoresDeath breaks CLAIMABLE in death();
+    a_takeover_that_keeps_the_token: TakeoverKeepsToken breaks TOKENS_GROW in terms();
+    no_fence: NoFence breaks FENCED in terms();
+    a_fence_without_token: FenceWithoutToken breaks FENCED in terms();
+    a_fence_before_the_write: FenceBeforeWrite breaks FENCED in terms();
+    a_release_by_agent: ReleaseByAgent breaks OWN_TERM in terms();
+    a_release_by_owner: ReleaseByOwner breaks ONE_OWNER in terms();
+    strays_that_are_kept: StrayKept breaks CLAIMABLE in strays();
+}

@@ -27,10 +27,17 @@ pub enum Request {
 pub enum Answer {
     Registered,
     /// With the counters of the others and the token of the lease that the asker holds.
-    Beat { alive: bool, peers: Vec<(Incarnation, u8)>, held: Option<u8> },
+    Beat {
+        alive: bool,
+        peers: Vec<(Incarnation, u8)>,
+        held: Option<u8>,
+    },
     Buried(bool),
     /// The token, where granted.
-    Claimed { alive: bool, token: Option<u8> },
+    Claimed {
+        alive: bool,
+        token: Option<u8>,
+    },
     Released,
     Written(bool),
 }
@@ -92,12 +99,18 @@ impl Database {
         let wall = if wrong == Some(Wrong::BurialByWallClock) { wall } else { 0 };
         Outcome::Done(match *request {
             Request::Register => {
-                self.instances.entry(me).or_insert(Instance { beat: counter, beat_at: wall, dead: false });
+                self.instances.entry(me).or_insert(Instance {
+                    beat: counter,
+                    beat_at: wall,
+                    dead: false,
+                });
                 Answer::Registered
             }
             Request::Beat => self.beat(wrong, me, counter, wall),
             Request::Bury { peer, beat } => Answer::Buried(self.bury(wrong, peer, beat, wall)),
-            Request::Claim { .. } if !self.alive(me) => Answer::Claimed { alive: false, token: None },
+            Request::Claim { .. } if !self.alive(me) => {
+                Answer::Claimed { alive: false, token: None }
+            }
             Request::Claim { seq } => {
                 let two_steps = wrong == Some(Wrong::ClaimInTwoSteps);
                 let free = (two_steps && half_done) || self.free_for(wrong, me, seq);

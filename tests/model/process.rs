@@ -230,7 +230,8 @@ impl Process {
             Answer::Claimed { alive: false, .. } => self.ended(message.from),
             Answer::Claimed { token: Some(token), .. } => self.claim = Some((message.from, token)),
             Answer::Written(false) => {
-                if self.claim.is_some_and(|(_, token)| message.request == Request::Write { token }) {
+                if self.claim.is_some_and(|(_, token)| message.request == Request::Write { token })
+                {
                     self.claim = None;
                 }
             }

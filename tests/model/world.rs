@@ -12,8 +12,7 @@ use super::units::{SLOW, TTL};
 pub struct Scope {
     pub wrong: Option<Wrong>,
     pub processes: u8,
-    /// All have registered and process 0 holds the agent. If not, everybody begins with nothing.
-    pub under_way: bool,
+    pub start: Start,
     /// Units of real time.
     pub horizon: u8,
     /// The clock of process 0 may be slow against the others, by what the margin allows.
@@ -22,18 +21,29 @@ pub struct Scope {
     pub watchers_from: u8,
     /// How many answers may be lost, with or without their statement.
     pub losses: u8,
-    /// How often each process may start, and claim.
+    /// How often each process may start.
     pub starts: u8,
-    pub claims: u8,
+    /// How often process 0, and each of the others, may claim.
+    pub claims: [u8; 2],
     pub beats: bool,
     /// The sentry looks at claims. Without it they stay, and are worth what the window says.
     pub notices: bool,
     pub writes: bool,
-    pub releases: bool,
+    /// Processes below this number may give the agent back.
+    pub releases_below: u8,
     /// Process 0 may die for good.
     pub crash: bool,
     /// Processes from this number on do what is due before time goes on.
     pub diligent_from: u8,
+}
+
+/// How far everybody is at first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    Nothing,
+    Registered,
+    /// All have registered, and process 0 holds the agent.
+    Held,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -53,7 +63,9 @@ pub struct State {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
     /// One unit of time, in which the clock of process 0 may stand still.
-    Time { slow: bool },
+    Time {
+        slow: bool,
+    },
     Ask(usize, Request),
     /// The database runs it.
     Commit(Message),
@@ -73,9 +85,9 @@ pub enum Arrives {
     Never,
 }
 
-/// The longest that an agent stays without an owner when nothing goes wrong any more: a unit
-/// until the survivor looks, the time to live by a slow clock, a unit to act.
-const PATIENCE: u8 = 1 + TTL + 2;
+/// The longest that an agent stays without an owner when nothing goes wrong any more: a unit until
+/// the survivor looks, the time to live, and a unit to act.
+const PATIENCE: u8 = 1 + TTL + 1;
 
 pub const ONE_OWNER: &str = "one process at most trusts its claim";
 pub const TRUE_OWNER: &str = "who trusts a claim holds the lease";
@@ -86,7 +98,7 @@ pub const CLAIMABLE: &str = "an agent without an owner soon has one";
 pub const REACHED: &str = "an agent changes hands";
 
 impl Scope {
-    fn start(&self) -> State {
+    fn first_state(&self) -> State {
         let mut state = State {
             now: 0,
             processes: (0..self.processes).map(Process::new).collect(),
@@ -96,10 +108,12 @@ impl Scope {
             jump: 0,
             quiet_since: (!self.crash).then_some(0),
         };
-        if self.under_way {
+        if self.start != Start::Nothing {
             for process in 0..usize::from(self.processes) {
                 self.settle(&mut state, process, Request::Register);
             }
+        }
+        if self.start == Start::Held {
             self.settle(&mut state, 0, Request::Claim { seq: 1 });
         }
         state
@@ -119,10 +133,13 @@ impl Scope {
         let counter = state.unused_counter(message.from);
         let message = &mut state.under_way[place];
         let (wall, asked) = (state.now + state.jump, message.request.clone());
-        match state.database.run(self.wrong, message.from, &asked, message.half_done, counter, wall) {
+        match state.database.run(self.wrong, message.from, &asked, message.half_done, counter, wall)
+        {
             Outcome::HalfDone => message.half_done = true,
             Outcome::Done(mut answer) => {
-                if let (Answer::Beat { peers, .. }, true) = (&mut answer, message.from.0 < self.watchers_from) {
+                if let (Answer::Beat { peers, .. }, true) =
+                    (&mut answer, message.from.0 < self.watchers_from)
+                {
                     peers.clear();
                 }
                 message.answer = Some(answer);
@@ -173,15 +190,28 @@ impl Scope {
             }
         }
         if state.is_free(number, Lane::Agent) {
-            if process.may_claim(self.claims, self.wrong) {
+            if process.may_claim(self.claims[i.min(1)], self.wrong)
+                && self.is_worth_asking(state, i)
+            {
                 wishes.push(Request::Claim { seq: process.next_seq() });
             }
-            wishes.extend(trusts.filter(|_| self.releases).map(|token| Request::Release { token }));
+            wishes.extend(
+                trusts
+                    .filter(|_| number < self.releases_below)
+                    .map(|token| Request::Release { token }),
+            );
         }
         if self.writes && state.is_free(number, Lane::Write) {
             wishes.extend(trusts.map(|token| Request::Write { token }));
         }
         wishes
+    }
+
+    /// A refused claim changes nothing. The diligent, who claim without end, are spared it.
+    fn is_worth_asking(&self, state: &State, i: usize) -> bool {
+        let me = state.processes[i].term.as_ref().map(|term| term.id);
+        i < usize::from(self.diligent_from)
+            || me.is_some_and(|me| state.database.claimable(self.wrong, me))
     }
 
     /// Whether a diligent process has something left to do in this unit of time.
@@ -190,15 +220,13 @@ impl Scope {
         if process.crashed || i < usize::from(self.diligent_from) {
             return false;
         }
-        let me = process.term.as_ref().map(|term| term.id);
-        let claimable = me.is_some_and(|me| state.database.claimable(self.wrong, me));
         let waits = state.under_way.iter().any(|m| usize::from(m.from.0) == i && m.awaited);
         waits
             || (self.notices && process.has_expired(self.wrong))
             || self.wishes(state, i).iter().any(|wish| match wish {
                 Request::Register | Request::Beat => true,
                 Request::Bury { peer, .. } => state.database.alive(*peer),
-                Request::Claim { .. } => claimable && process.holds_nothing(),
+                Request::Claim { .. } => process.holds_nothing(),
                 Request::Release { .. } | Request::Write { .. } => false,
             })
     }
@@ -243,9 +271,10 @@ impl State {
     }
 
     fn owners(&self, wrong: Option<Wrong>) -> impl Iterator<Item = (Incarnation, u8)> {
-        let trusting = self.processes.iter().filter_map(move |process| {
-            Some((process.term.as_ref()?.id, process.trusts(wrong)?))
-        });
+        let trusting = self
+            .processes
+            .iter()
+            .filter_map(move |process| Some((process.term.as_ref()?.id, process.trusts(wrong)?)));
         trusting
     }
 }
@@ -255,7 +284,7 @@ impl Model for Scope {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        vec![self.start()]
+        vec![self.first_state()]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
@@ -301,6 +330,9 @@ impl Model for Scope {
                 }
             }
             Action::Ask(i, request) => {
+                if let Request::Release { .. } = request {
+                    state.disturbed(); // not a fault, but from here on nobody has the agent
+                }
                 let message = state.processes[i].ask(request);
                 state.under_way.push(message);
                 state.under_way.sort();
