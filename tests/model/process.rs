@@ -39,6 +39,10 @@ pub struct Message {
 }
 
 impl Message {
+    pub fn new(from: Incarnation, lane: Lane, request: Request, sent: u8) -> Self {
+        Self { from, lane, request, sent, half_done: false, answer: None, awaited: true }
+    }
+
     /// Whether it carries this counter of `peer`.
     pub fn remembers(&self, peer: Incarnation, beat: u8) -> bool {
         let shown = match &self.answer {
@@ -70,6 +74,8 @@ pub struct Process {
     /// It has asked how everybody is since its clock moved.
     looked: bool,
     seq: u8,
+    /// The latest beat counted other leases than the ledger.
+    pub differs: bool,
     /// What the ledger holds: the incarnation and the token.
     claim: Option<(Incarnation, u8)>,
 }
@@ -86,6 +92,7 @@ impl Process {
             watch: Watch::default(),
             looked: false,
             seq: 0,
+            differs: false,
             claim: None,
         }
     }
@@ -183,23 +190,15 @@ impl Process {
             Request::Bury { .. } | Request::Write { .. } => {}
         }
         let from = from.expect("who asks has registered");
-        Message { from, lane, request, sent, half_done: false, answer: None, awaited: true }
+        Message::new(from, lane, request, sent)
     }
 
     pub fn next_seq(&self) -> u8 {
         self.seq + 1
     }
 
-    /// Takes an answer in. Returns a token that the database says is mine and that nobody here
-    /// knows of: it has to go back. `lists` is what it would answer to a list of my leases now.
-    pub fn hear(
-        &mut self,
-        wrong: Option<Wrong>,
-        watches: bool,
-        message: &Message,
-        busy: bool,
-        lists: Option<u8>,
-    ) -> Option<u8> {
+    /// Takes an answer in.
+    pub fn hear(&mut self, wrong: Option<Wrong>, watches: bool, message: &Message) {
         let current = self.term.as_ref().is_some_and(|term| term.id == message.from);
         match *message.answer.as_ref().expect("it was answered") {
             Answer::Registered => {
@@ -214,10 +213,7 @@ impl Process {
                 } else if let Some(term) = self.term.as_mut().filter(|_| current) {
                     let late = wrong == Some(Wrong::TrustFromReceipt);
                     term.renewed(if late { self.clock } else { message.sent });
-                    let mine = self.claim.map(|(_, token)| token);
-                    if held != mine && lists != mine && !busy {
-                        return self.reconcile(wrong, lists);
-                    }
+                    self.differs = held != self.claim.map(|(_, token)| token);
                 }
             }
             Answer::Buried(true) => {
@@ -237,7 +233,6 @@ impl Process {
             }
             Answer::Claimed { .. } | Answer::Released | Answer::Written(true) => {}
         }
-        None
     }
 
     /// No answer will come.
@@ -248,16 +243,21 @@ impl Process {
         }
     }
 
-    fn reconcile(&mut self, wrong: Option<Wrong>, lists: Option<u8>) -> Option<u8> {
-        if self.claim.take().is_some() {
-            return None; // the row is gone, or another's
+    /// Compares the ledger with the token of the lease that is listed as its own. Returns what it
+    /// does not know of.
+    pub fn reconcile(&mut self, listed: Option<u8>) -> Option<u8> {
+        self.differs = false;
+        let known = self.claim.map(|(_, token)| token);
+        if known.is_some() && known != listed {
+            self.claim = None; // the row is gone, or another's
         }
-        lists.filter(|_| wrong != Some(Wrong::StrayKept))
+        listed.filter(|_| known.is_none())
     }
 
     fn ended(&mut self, incarnation: Incarnation) {
         if self.term.as_ref().is_some_and(|term| term.id == incarnation) {
             self.term = None;
+            self.differs = false;
         }
         if self.claim.is_some_and(|(owner, _)| owner == incarnation) {
             self.claim = None;

@@ -35,6 +35,8 @@ pub struct Scope {
     pub crash: bool,
     /// Processes from this number on do what is due before time goes on.
     pub diligent_from: u8,
+    /// How long an agent may then stay without an owner once nothing goes wrong any more.
+    pub patience: u8,
 }
 
 /// How far everybody is at first.
@@ -75,6 +77,8 @@ pub enum Action {
     Lose(Message, Arrives),
     /// The sentry finds a window closed.
     Notice(usize),
+    /// The database counts other leases than the ledger: finds out which.
+    Reconcile(usize),
     Crash,
     WallClockJumps,
 }
@@ -84,10 +88,6 @@ pub enum Arrives {
     Later,
     Never,
 }
-
-/// The longest that an agent stays without an owner when nothing goes wrong any more: a unit until
-/// the survivor looks, the time to live, and a unit to act.
-const PATIENCE: u8 = 1 + TTL + 1;
 
 pub const ONE_OWNER: &str = "one process at most trusts its claim";
 pub const TRUE_OWNER: &str = "who trusts a claim holds the lease";
@@ -155,15 +155,20 @@ impl Scope {
     fn hear(&self, state: &mut State, message: &Message) {
         state.under_way.remove(state.place(message));
         let number = message.from.0;
-        let lists = state.database.holder().filter(|(owner, _)| *owner == message.from);
-        let busy = !state.is_free(number, Lane::Agent) || !state.is_free(number, Lane::Stray);
-        let process = &mut state.processes[usize::from(number)];
         let watches = number >= self.watchers_from;
-        let stray = process.hear(self.wrong, watches, message, busy, lists.map(|(_, token)| token));
-        if let Some(token) = stray {
+        state.processes[usize::from(number)].hear(self.wrong, watches, message);
+    }
+
+    /// Lists the leases of process `i` and compares: what it does not know of goes back.
+    fn reconcile(&self, state: &mut State, i: usize) {
+        let lease = state.database.holder();
+        let process = &mut state.processes[i];
+        let Some(from) = process.term.as_ref().map(|term| term.id) else { return };
+        let listed = lease.filter(|(owner, _)| *owner == from).map(|(_, token)| token);
+        let stray = process.reconcile(listed);
+        if let Some(token) = stray.filter(|_| self.wrong != Some(Wrong::StrayKept)) {
             let request = Request::Release { token };
-            let message = Message { lane: Lane::Stray, request, sent: 0, answer: None, ..*message };
-            state.under_way.push(message);
+            state.under_way.push(Message::new(from, Lane::Stray, request, 0));
             state.under_way.sort();
         }
     }
@@ -207,6 +212,12 @@ impl Scope {
         wishes
     }
 
+    /// An agent that an operation is working on is left alone: its answer is under way.
+    fn may_reconcile(&self, state: &State, i: usize) -> bool {
+        let idle = |lane| state.is_free(i as u8, lane);
+        state.processes[i].differs && idle(Lane::Agent) && idle(Lane::Stray)
+    }
+
     /// A refused claim changes nothing. The diligent, who claim without end, are spared it.
     fn is_worth_asking(&self, state: &State, i: usize) -> bool {
         let me = state.processes[i].term.as_ref().map(|term| term.id);
@@ -222,6 +233,7 @@ impl Scope {
         }
         let waits = state.under_way.iter().any(|m| usize::from(m.from.0) == i && m.awaited);
         waits
+            || self.may_reconcile(state, i)
             || (self.notices && process.has_expired(self.wrong))
             || self.wishes(state, i).iter().any(|wish| match wish {
                 Request::Register | Request::Beat => true,
@@ -294,6 +306,9 @@ impl Model for Scope {
             if self.notices && !process.crashed && process.has_expired(self.wrong) {
                 actions.push(Action::Notice(i));
             }
+            if self.may_reconcile(state, i) {
+                actions.push(Action::Reconcile(i));
+            }
         }
         for message in &state.under_way {
             if message.answer.is_none() {
@@ -350,6 +365,7 @@ impl Model for Scope {
                 state.losses += 1;
                 state.disturbed();
             }
+            Action::Reconcile(i) => self.reconcile(&mut state, i),
             Action::Notice(i) => state.processes[i].notice(),
             Action::Crash => {
                 state.processes[0].crashed = true;
@@ -388,7 +404,8 @@ impl Model for Scope {
         ];
         if self.diligent_from < self.processes {
             properties.push(Property::always(CLAIMABLE, |scope: &Scope, state: &State| {
-                let late = state.quiet_since.is_some_and(|since| state.now > since + PATIENCE);
+                let late =
+                    state.quiet_since.is_some_and(|since| state.now > since + scope.patience);
                 !late || state.owners(scope.wrong).next().is_some()
             }));
         }
