@@ -7,6 +7,7 @@ const LEASES = 'src/store/sqlite/leases.rs';
 const SESSIONS = 'src/store/sqlite/sessions.rs';
 
 const conformance = (name) => ({ cargo: ['conformance_sqlite', name] });
+const unit = (name) => ({ cargo: ['lib', name] });
 const model = (name) => ({ cargo: ['model', name] });
 const jest = (file, name) => ({ jest: [`__test__/${file}.test.js`, name] });
 
@@ -98,6 +99,20 @@ module.exports = [
     find: 'now.since(seen.unchanged_since) >= seen.peer.ttl)',
     replace: 'now.since(seen.unchanged_since) >= seen.peer.ttl / 2)',
     test: model('ours::a_takeover_leaves_one_owner'),
+  },
+  {
+    name: 'the watch does not mind a read that failed',
+    file: 'src/ownership/watch.rs',
+    find: 'self.last_read = None;',
+    replace: '',
+    test: unit('watch::tests::one_read_that_failed_is_enough_to_start_anew'),
+  },
+  {
+    name: 'the watch does not mind that it slept',
+    file: 'src/ownership/watch.rs',
+    find: 'gap.is_some_and(|gap| gap <= peer.ttl / 2)',
+    replace: 'gap.is_some()',
+    test: unit('watch::tests::a_watcher_that_slept_trusts_nothing_it_knew_before'),
   },
   {
     name: 'an owner trusts its claims until it is told otherwise',

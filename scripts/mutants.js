@@ -46,22 +46,31 @@ function run(cwd, command, args) {
   return { ok: status === 0, output: stdout + stderr };
 }
 
-/** Builds what the test needs. A mutant that does not compile would be caught by nothing. */
-function build(folder, { cargo }) {
-  const what = cargo ? ['test', '--no-run', '--test', cargo[0]] : ['build', '--lib'];
-  const { ok, output } = run(folder, 'cargo', [...what, '--locked', '--quiet']);
+/** The arguments that name the test target: a file of tests/, or the tests inside the library. */
+const targetOf = (name) => (name === 'lib' ? ['--lib'] : ['--test', name]);
+
+/**
+ * Builds what the test needs. A mutant that does not compile would be caught by nothing. Building a
+ * Rust test makes the library for Node too; `cargo build` would compile all dependencies again,
+ * with other features.
+ */
+function build(folder, { cargo: [target] = ['conformance_sqlite'] }) {
+  const args = ['test', '--locked', '--quiet', '--no-run', ...targetOf(target)];
+  const { ok, output } = run(folder, 'cargo', args);
   if (!ok) throw new Error(`it does not build:\n${output}`);
-  if (!cargo) fs.copyFileSync(path.join(TARGET, 'debug', library), path.join(folder, binary));
+  if (target !== 'lib') {
+    fs.copyFileSync(path.join(TARGET, 'debug', 'deps', library), path.join(folder, binary));
+  }
 }
 
-/** Whether the test passes; it has to be one that runs. */
-function passes(folder, { cargo, jest }) {
+/** Runs the test, which has to be one that runs. */
+function trial(folder, { cargo, jest }) {
   const { ok, output } = cargo
-    ? run(folder, 'cargo', ['test', '--locked', '--quiet', '--test', cargo[0], '--', cargo[1]])
+    ? run(folder, 'cargo', ['test', '--locked', '--quiet', ...targetOf(cargo[0]), cargo[1]])
     : run(folder, process.execPath, ['node_modules/jest/bin/jest.js', jest[0], '-t', jest[1]]);
   const ran = cargo ? /[1-9]\d* (passed|failed); \d/ : /Tests:.*[1-9]\d* (passed|failed)/;
   if (!ran.test(output)) throw new Error(`the test did not run:\n${output}`);
-  return ok;
+  return { ok, output };
 }
 
 /** Makes the edit, and returns what takes it back. */
@@ -82,7 +91,7 @@ function judge(folder, mutant) {
   try {
     undo = edit(folder, mutant);
     build(folder, mutant.test);
-    return passes(folder, mutant.test) ? 'SURVIVED' : 'caught';
+    return trial(folder, mutant.test).ok ? 'SURVIVED' : 'caught';
   } catch (error) {
     return `FAILED: ${error.message}`;
   } finally {
@@ -99,7 +108,8 @@ function main(words) {
   const tests = new Map(mutants.map(({ test }) => [JSON.stringify(test), test]));
   for (const test of tests.values()) {
     build(folder, test);
-    if (!passes(folder, test)) throw new Error(`fails without a mutant: ${JSON.stringify(test)}`);
+    const { ok, output } = trial(folder, test);
+    if (!ok) throw new Error(`fails without a mutant:\n${output}`);
   }
   console.log(`${tests.size} tests pass on the sources as they are.\n`);
 

@@ -152,6 +152,17 @@ mod tests {
     }
 
     #[test]
+    fn one_read_that_failed_is_enough_to_start_anew() {
+        let mut watch = watched([(0, 7), (4, 7)]);
+        watch.interrupted();
+        for secs in [8, 12, 16] {
+            watch.observe(at(secs), vec![peer(7)]);
+        }
+        assert!(watch.silent(at(17)).is_empty());
+        assert_eq!(watch.silent(at(18)).len(), 1);
+    }
+
+    #[test]
     fn a_watcher_that_slept_trusts_nothing_it_knew_before() {
         let watch = watched([(0, 7), (4, 7), (3_600, 7)]);
         assert!(watch.silent(at(3_601)).is_empty());
