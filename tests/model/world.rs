@@ -283,11 +283,9 @@ impl State {
     }
 
     fn owners(&self, wrong: Option<Wrong>) -> impl Iterator<Item = (Incarnation, u8)> {
-        let trusting = self
-            .processes
+        self.processes
             .iter()
-            .filter_map(move |process| Some((process.term.as_ref()?.id, process.trusts(wrong)?)));
-        trusting
+            .filter_map(move |process| Some((process.term.as_ref()?.id, process.trusts(wrong)?)))
     }
 }
 
