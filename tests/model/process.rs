@@ -127,8 +127,9 @@ impl Process {
 
     /// What it remembers of the counter of `peer`.
     pub fn remembers(&self, peer: Incarnation) -> Option<u8> {
+        let name = name(peer);
         let mut peers = self.watch.peers();
-        peers.find(|seen| seen.incarnation == name(peer)).map(|seen| seen.beat as u8)
+        peers.find(|seen| seen.incarnation == name).map(|seen| seen.beat as u8)
     }
 
     pub fn notice(&mut self) {

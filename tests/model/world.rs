@@ -130,7 +130,8 @@ impl Scope {
 
     fn commit(&self, state: &mut State, message: &Message) {
         let place = state.place(message);
-        let counter = state.unused_counter(message.from);
+        let counts = matches!(message.request, Request::Register | Request::Beat);
+        let counter = if counts { state.unused_counter(message.from) } else { 0 };
         let message = &mut state.under_way[place];
         let (wall, asked) = (state.now + state.jump, message.request.clone());
         match state.database.run(self.wrong, message.from, &asked, message.half_done, counter, wall)
