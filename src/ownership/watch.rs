@@ -5,20 +5,21 @@
 //! the first answer that showed it, over a time in which my own reads kept succeeding: while the
 //! database is away, nobody can beat and nobody may be blamed for it.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::clock::Tick;
 use crate::store::Peer;
 
-/// What this instance knows of the others.
-#[derive(Debug, Default)]
+/// What this instance knows of the others. A plain value: `tests/model.rs` explores every history
+/// of it that a small protocol can have.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Hash)]
 pub struct Watch {
-    seen: HashMap<String, Seen>,
+    seen: BTreeMap<String, Seen>,
     last_read: Option<Tick>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Seen {
     peer: Peer,
     unchanged_since: Tick,
@@ -148,6 +149,17 @@ mod tests {
         watch.observe(at(20), vec![peer(7)]);
         assert!(watch.silent(at(21)).is_empty());
         assert_eq!(watch.silent(at(22)).len(), 1);
+    }
+
+    #[test]
+    fn one_read_that_failed_is_enough_to_start_anew() {
+        let mut watch = watched([(0, 7), (4, 7)]);
+        watch.interrupted();
+        for secs in [8, 12, 16] {
+            watch.observe(at(secs), vec![peer(7)]);
+        }
+        assert!(watch.silent(at(17)).is_empty());
+        assert_eq!(watch.silent(at(18)).len(), 1);
     }
 
     #[test]

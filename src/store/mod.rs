@@ -74,7 +74,7 @@ pub struct Registration {
 }
 
 /// Another incarnation that the database holds for alive.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Peer {
     /// Its random id.
     pub incarnation: String,

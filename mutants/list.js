@@ -1,0 +1,131 @@
+'use strict';
+
+// The wrong protocols, as edits of the real sources. `find` has to be there exactly once: a mutant
+// that no longer applies is out of date, and fails the run. `test` is what has to catch it.
+
+const LEASES = 'src/store/sqlite/leases.rs';
+const SESSIONS = 'src/store/sqlite/sessions.rs';
+
+const conformance = (name) => ({ cargo: ['conformance_sqlite', name] });
+const unit = (name) => ({ cargo: ['lib', name] });
+const model = (name) => ({ cargo: ['model', name] });
+const jest = (file, name) => ({ jest: [`__test__/${file}.test.js`, name] });
+
+module.exports = [
+  {
+    name: 'a claim takes agents of living owners',
+    file: LEASES,
+    find: 'AND (l.held = 0 OR o.dead_at IS NOT NULL OR o.incarnation IS NULL))',
+    replace: 'AND true)',
+    test: conformance('claims::a_refused_claim_writes_nothing'),
+  },
+  {
+    name: 'a claim frees nothing of the dead',
+    file: LEASES,
+    find: 'AND (l.held = 0 OR o.dead_at IS NOT NULL OR o.incarnation IS NULL))',
+    replace: 'AND l.held = 0)',
+    test: conformance('takeovers::from_an_owner_that_fell_silent'),
+  },
+  {
+    name: 'a claim selects, then upserts',
+    file: 'src/store/sqlite/connection.rs',
+    find: 'begin_with("BEGIN IMMEDIATE")',
+    replace: 'begin_with("BEGIN DEFERRED")',
+    test: conformance('takeovers::a_thousand_fresh_agents_have_one_winner_each'),
+  },
+  {
+    name: 'a late duplicate of a claim is granted again',
+    file: LEASES,
+    find: '(l.incarnation = ?1 AND l.seq < ?3)',
+    replace: '(l.incarnation = ?1 AND ?3 = ?3)',
+    test: conformance('claims::only_a_newer_sequence_claims_again'),
+  },
+  {
+    name: 'a takeover keeps the token',
+    file: LEASES,
+    find: 'token = max(token + 1, excluded.token)',
+    replace: 'token = token',
+    test: conformance('takeovers::tokens_only_grow'),
+  },
+  {
+    name: 'a burial does not compare the counter',
+    file: LEASES,
+    find: 'WHERE incarnation = ?1 AND beat = ?2 AND dead_at IS NULL',
+    replace: 'WHERE incarnation = ?1 AND ?2 = ?2 AND dead_at IS NULL',
+    test: conformance('instances::a_burial_needs_the_count_that_was_watched'),
+  },
+  {
+    name: 'a beat revives the dead',
+    file: LEASES,
+    find: `        " WHERE incarnation = ?1 AND dead_at IS NULL"
+    ));
+    let alive`,
+    replace: `        ", dead_at = NULL WHERE incarnation = ?1"
+    ));
+    let alive`,
+    test: conformance('instances::the_dead_stay_dead'),
+  },
+  {
+    name: 'a release does not compare the token',
+    file: LEASES,
+    find: 'AND l.token = j.value ->> 2 AND l.held = 1)',
+    replace: 'AND l.held = 1)',
+    test: conformance('claims::a_release_of_an_old_term_touches_nothing'),
+  },
+  {
+    name: 'a write is not fenced',
+    file: SESSIONS,
+    find: 'sql.push(" AND EXISTS (SELECT 1',
+    replace: 'sql.push(" AND true OR EXISTS (SELECT 1',
+    test: conformance('fences::a_frozen_owner_never_writes_after_its_successor'),
+  },
+  {
+    name: 'a fence does not compare the token',
+    file: SESSIONS,
+    find: 'sql.push(" AND token = ").push_bind(fence.token).push(")");',
+    replace: 'sql.push(" AND token >= ").push_bind(0_i64.min(fence.token)).push(")");',
+    test: conformance('fences::only_the_holder_writes'),
+  },
+  {
+    name: 'the trust window has no margin',
+    file: 'src/ownership/trust.rs',
+    find: '(sent + (self.ttl - margin(self.ttl)))',
+    replace: '(sent + self.ttl)',
+    test: model('ours::a_takeover_leaves_one_owner'),
+  },
+  {
+    name: 'the watch waits for half of the time to live',
+    file: 'src/ownership/watch.rs',
+    find: 'now.since(seen.unchanged_since) >= seen.peer.ttl)',
+    replace: 'now.since(seen.unchanged_since) >= seen.peer.ttl / 2)',
+    test: model('ours::a_takeover_leaves_one_owner'),
+  },
+  {
+    name: 'the watch does not mind a read that failed',
+    file: 'src/ownership/watch.rs',
+    find: 'self.last_read = None;',
+    replace: '',
+    test: unit('watch::tests::one_read_that_failed_is_enough_to_start_anew'),
+  },
+  {
+    name: 'the watch does not mind that it slept',
+    file: 'src/ownership/watch.rs',
+    find: 'gap.is_some_and(|gap| gap <= peer.ttl / 2)',
+    replace: 'gap.is_some()',
+    test: unit('watch::tests::a_watcher_that_slept_trusts_nothing_it_knew_before'),
+  },
+  {
+    name: 'an owner trusts its claims until it is told otherwise',
+    file: 'src/ownership/claim.rs',
+    find: '!self.dead.load(Ordering::SeqCst) && self.trust.holds(now)',
+    replace: '!self.dead.load(Ordering::SeqCst) && now >= Tick::from_start(Default::default())',
+    test: jest('10.claims', 'claims on sqlite without a heartbeat a claim is lost'),
+  },
+  {
+    name: 'a lease that was deleted goes unnoticed',
+    file: 'src/ownership/pulse.rs',
+    find: 'beat.alive && self.ledger.totals() != (beat.held, beat.token_sum)',
+    replace: 'beat.alive && self.ledger.totals().0 < beat.held',
+    test: jest('10.claims', 'claims on sqlite a deleted lease row ends the claim'),
+  },
+];
