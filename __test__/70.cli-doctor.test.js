@@ -116,7 +116,8 @@ describe('doctor', () => {
     const server = await startPostgres(); // of its own: a role is there for all databases
     const env = { DATABASE_URL: server.url(), CREDENTIALS_ENCRYPTION_KEY: KEY_A };
     const query = (sql) => withClient(server.url(), (client) => client.query(sql));
-    await query('CREATE ROLE anon');
+    // As Supabase has it: what is made in the schema is open to the REST API.
+    await query('CREATE ROLE anon; ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO anon');
     await cli(['migrate'], env);
     expect((await doctor(env, '--strict')).code).toBe(0);
     await query(`

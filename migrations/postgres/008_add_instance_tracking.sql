@@ -19,6 +19,7 @@ CREATE TABLE IF NOT EXISTS baileys_guard_added (
 DO $$
 DECLARE
   item record;
+  reader text;
   sessions regclass := to_regclass('whatsapp_sessions');
 BEGIN
   IF sessions IS NULL THEN
@@ -46,6 +47,10 @@ BEGIN
       UNIQUE (user_id, phone_number)
     );
     INSERT INTO baileys_guard_added VALUES ('table', 'whatsapp_sessions') ON CONFLICT DO NOTHING;
+    -- Nobody is meant to read QR codes through Supabase's REST API; grant it to whom you like.
+    FOR reader IN SELECT rolname FROM pg_roles WHERE rolname IN ('anon', 'authenticated') LOOP
+      EXECUTE format('REVOKE ALL ON whatsapp_sessions FROM %I', reader);
+    END LOOP;
     sessions := to_regclass('whatsapp_sessions');
   END IF;
 
