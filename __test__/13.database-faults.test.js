@@ -213,6 +213,35 @@ describe('behind a proxy that misbehaves', () => {
     expect(next.held).toBe(true);
   }, 30_000);
 
+  test('a claim is trusted from when its last beat was sent, however late the answer came', async () => {
+    const DELAY = 300; // each way; a beat may take a third of the time to live
+    const ttl = 3000;
+    const guard = through({ leaseTtlMs: ttl });
+    let heartbeat;
+    let sent;
+    let answered;
+    proxy.onClientBytes((bytes, connection) => {
+      if (bytes.includes('UPDATE baileys_guard_instance SET beat')) heartbeat = connection;
+      if (connection === heartbeat) sent = performance.now();
+    });
+    proxy.on('server-bytes', (bytes, connection) => {
+      if (connection === heartbeat) answered = sent;
+    });
+    guard.startHeartbeat();
+    const claim = await guard.claimInstance('slow');
+    proxy.delay(DELAY);
+    // Two beats with the delay, the second of which has just come back.
+    for (let beat = 0; beat < 2; beat++) {
+      const before = answered;
+      await eventually(async () => expect(answered).not.toBe(before));
+    }
+    await new Promise((resolve) => setTimeout(resolve, DELAY + 50));
+    const trusted = answered;
+    proxy.blackhole(true);
+    await lossOf(claim);
+    expect(performance.now() - trusted).toBeLessThan(ttl);
+  });
+
   test('a slow database delays but does not end ownership', async () => {
     const guard = through();
     guard.startHeartbeat();

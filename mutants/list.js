@@ -128,4 +128,25 @@ module.exports = [
     replace: 'beat.alive && self.ledger.totals().0 < beat.held',
     test: jest('10.claims', 'claims on sqlite a deleted lease row ends the claim'),
   },
+  {
+    name: 'a claim is trusted from when the answer to a beat came',
+    file: 'src/ownership/pulse.rs',
+    find: 'term.trust.renewed(sent);',
+    replace: 'term.trust.renewed(received);',
+    test: jest('13.database-faults', 'a claim is trusted from when its last beat was sent'),
+  },
+  {
+    name: 'a claim waits without a second look',
+    file: 'src/ownership/guard.rs',
+    find: 'continue; // what became free before it was watched is not told',
+    replace: '// straight to waiting',
+    test: jest('11.takeover', 'a release is not missed by a claim that begins to wait'),
+  },
+  {
+    name: 'what is listed is compared with what is held now',
+    file: 'src/ownership/pulse.rs',
+    find: 'fence.incarnation == term.incarnation() && before.contains(&fence)',
+    replace: 'fence.incarnation == term.incarnation() && !before.is_empty()',
+    test: jest('16.endings', 'a list from before a claim was taken up again'),
+  },
 ];
