@@ -516,8 +516,10 @@ class Guard extends EventEmitter {
   /** Calls a user's function; what it throws or rejects with is logged and stops nothing. */
   #call(callback, ...args) {
     if (!callback) return;
-    const failed = (error) =>
+    const failed = (error) => {
+      if (this.#shutdown && error?.code === 'ERR_SHUT_DOWN') return; // it was cut short, that is all
       this.#trouble(`a listener (${callback.name || 'anonymous'}) failed`, error);
+    };
     try {
       Promise.resolve(callback(...args)).catch(failed);
     } catch (error) {
