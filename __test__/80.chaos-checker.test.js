@@ -1,0 +1,106 @@
+'use strict';
+
+// The checker of the chaos runs: a clean history passes, and each thing that must not happen is
+// seen when it is put in.
+
+const { check } = require('../chaos/checker');
+const { schedule } = require('../chaos/schedule');
+
+const granted = (at, token, agent = 'a') => ({ at, type: 'granted', agent, token: String(token) });
+const ended = (at, token, agent = 'a') => ({ at, type: 'ended', agent, token: String(token) });
+const write = (sent, token, accepted = true, agent = 'a') => ({
+  at: sent + 2,
+  type: 'write',
+  agent,
+  token: String(token),
+  sent,
+  accepted,
+  ...(accepted ? {} : { code: 'ERR_CLAIM_LOST' }),
+});
+
+/** One agent: p0 is killed, p1 takes over, is frozen and superseded by p2. */
+const clean = () => ({
+  processes: [
+    { name: 'p0', killedAt: 1000, standstills: [], events: [granted(10, 1), write(500, 1)] },
+    {
+      name: 'p1',
+      standstills: [{ from: 3000, to: 9000 }],
+      events: [granted(1500, 2), write(2000, 2), ended(9010, 2), write(9005, 2, false)],
+    },
+    {
+      name: 'p2',
+      standstills: [],
+      events: [granted(7000, 3), write(8000, 3), write(9500, 3), ended(10_500, 3)],
+    },
+  ],
+  endpoint: [
+    { at: 100, type: 'active', conn: 1, jid: 'j' },
+    { at: 1000, type: 'close', conn: 1, jid: 'j' },
+    { at: 2000, type: 'active', conn: 2, jid: 'j' },
+    { at: 7100, type: 'conflict', jid: 'j', kickedAnswering: false },
+    { at: 7100, type: 'close', conn: 2, jid: 'j' },
+    { at: 7200, type: 'active', conn: 3, jid: 'j' },
+  ],
+  run: { from: 0, healed: 10_000, backAt: 10_400, promisedMs: 5000 },
+});
+
+const kindsOf = (history) => check(history).violations.map(({ kind }) => kind);
+
+test('a clean history passes, and its figures are right', () => {
+  const { violations, figures } = check(clean());
+  expect(violations).toEqual([]);
+  expect(figures).toMatchObject({ agents: 1, claims: 3, writes: 5, refused: 1, backMs: 400 });
+  expect(figures.uptime).toBeCloseTo((900 + 5100 + 2800) / 10_000);
+});
+
+test.each([
+  [
+    'two owners',
+    ({ processes }) => processes[2].events.unshift(granted(2500, 3)), // before p1 was frozen
+  ],
+  ['two owners', ({ processes }) => (processes[0].killedAt = 2000)],
+  ['two owners', ({ processes }) => (processes[1].events[2] = ended(12_000, 2))], // told too late
+  ['two owners', ({ processes }) => (processes[1].standstills = [])],
+  [
+    'token that does not grow',
+    ({ processes }) => (processes[1].events[0] = { ...granted(1500, 1), token: '1' }),
+  ],
+  [
+    'write under an old token',
+    ({ processes }) => processes[1].events.push(write(9005, 2)), // accepted, after p2 was granted
+  ],
+  [
+    'live client kicked',
+    ({ endpoint }) => Object.assign(endpoint[3], { at: 2500, kickedAnswering: true }),
+  ],
+  ['process that ended by itself', ({ processes }) => (processes[2].ended = '99: unhandled')],
+  ['sessions not back in time', ({ run }) => (run.backAt = 16_000)],
+  ['sessions not back in time', ({ run }) => (run.backAt = null)],
+])('%s is seen', (kind, spoil) => {
+  const history = clean();
+  spoil(history);
+  expect(kindsOf(history)).toContain(kind);
+});
+
+test('a frozen client that answers when it runs again was no live client', () => {
+  const history = clean();
+  history.endpoint[3].kickedAnswering = true;
+  expect(kindsOf(history)).toEqual([]);
+});
+
+test('a schedule follows from its seed', () => {
+  const how = { seconds: 60, processes: 4, gapMs: 2000, ttlMs: 3000, database: 'postgres' };
+  const plan = schedule({ ...how, seed: 7 });
+  expect(schedule({ ...how, seed: 7 })).toEqual(plan);
+  expect(schedule({ ...how, seed: 8 })).not.toEqual(plan);
+  expect(plan.length).toBeGreaterThan(20);
+  for (const { atMs, target, lastsMs } of plan) {
+    expect(atMs).toBeLessThan(60_000);
+    expect([0, 1, 2, 3]).toContain(target);
+    expect(lastsMs).toBeLessThanOrEqual(6000);
+  }
+  const onSqlite = schedule({ ...how, seed: 7, database: 'sqlite' });
+  expect(onSqlite.some(({ fault }) => /cut|silence|delay|restart|crash|outage/.test(fault))).toBe(
+    false,
+  );
+});

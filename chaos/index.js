@@ -1,0 +1,107 @@
+'use strict';
+
+// npm run chaos -- --help
+
+const { parseArgs } = require('node:util');
+
+const { cleanUp } = require('../__test__/support/cleanup');
+const { run } = require('./run');
+
+const HELP = `npm run chaos [-- options]
+
+  --minutes N      how long faults strike in each run       10
+  --seed N         the first seed; a run can be repeated    1
+  --seeds N        how many seeds, one after the other      1
+  --agents N       WhatsApp sessions                        40
+  --processes N    server processes                         4
+  --ttl MS         time to live of claims                   3000
+  --gap MS         between two faults, on average           9000
+  --database KIND  sqlite, postgres or both                 both
+  --quiet          do not tell each fault
+
+Real processes with real Baileys sockets and an offline WhatsApp are killed, stopped, frozen and
+stalled; their database is restarted, cut off and silenced. Ends with a table, one line of JSON, and
+exit code 1 if anything happened that must not.
+`;
+
+const OPTIONS = {
+  minutes: { type: 'string', default: '10' },
+  seed: { type: 'string', default: '1' },
+  seeds: { type: 'string', default: '1' },
+  agents: { type: 'string', default: '40' },
+  processes: { type: 'string', default: '4' },
+  ttl: { type: 'string', default: '3000' },
+  gap: { type: 'string', default: '9000' },
+  database: { type: 'string', default: 'both' },
+  quiet: { type: 'boolean', default: false },
+  help: { type: 'boolean', default: false },
+};
+
+function number(values, name) {
+  const value = Number(values[name]);
+  if (!(value > 0)) throw new Error(`--${name} has to be a number above 0`);
+  return value;
+}
+
+function report(results) {
+  console.log(
+    '\n| database | seed | faults | claims | writes | refused | uptime | back after | faults found |',
+  );
+  console.log('| --- | --- | --- | --- | --- | --- | --- | --- | --- |');
+  for (const result of results) {
+    const cells = [
+      result.database,
+      result.seed,
+      Object.values(result.faults).reduce((sum, count) => sum + count, 0),
+      result.claims,
+      result.writes,
+      result.refused,
+      `${(result.uptime * 100).toFixed(1)} %`,
+      result.backMs === null ? 'never' : `${(result.backMs / 1000).toFixed(1)} s`,
+      result.violations.length,
+    ];
+    console.log(`| ${cells.join(' | ')} |`);
+  }
+  for (const { database, seed, violations } of results) {
+    for (const { kind, agent, what } of violations) {
+      console.log(`${database}, seed ${seed}: ${kind} ${agent}: ${what}`);
+    }
+  }
+  console.log(JSON.stringify(results));
+}
+
+async function main() {
+  const { values } = parseArgs({ options: OPTIONS });
+  if (values.help) return console.log(HELP);
+  const kinds = values.database === 'both' ? ['sqlite', 'postgres'] : [values.database];
+  if (!kinds.every((kind) => ['sqlite', 'postgres'].includes(kind))) {
+    throw new Error('--database has to be sqlite, postgres or both');
+  }
+  const first = number(values, 'seed');
+  const results = [];
+  for (let seed = first; seed < first + number(values, 'seeds'); seed++) {
+    for (const database of kinds) {
+      const how = {
+        database,
+        seed,
+        seconds: number(values, 'minutes') * 60,
+        agents: number(values, 'agents'),
+        processes: number(values, 'processes'),
+        ttlMs: number(values, 'ttl'),
+        gapMs: number(values, 'gap'),
+        log: values.quiet ? undefined : (line) => console.error(line),
+      };
+      results.push(await run(how));
+      await cleanUp();
+    }
+  }
+  report(results);
+  if (results.some(({ violations }) => violations.length > 0)) process.exitCode = 1;
+}
+
+main()
+  .catch((error) => {
+    console.error(error);
+    process.exitCode = 1;
+  })
+  .finally(() => cleanUp());

@@ -1,0 +1,75 @@
+'use strict';
+
+// One run: a site, a schedule, and the verdict on what happened.
+
+const { setTimeout: pause } = require('node:timers/promises');
+
+const { check } = require('./checker');
+const { strike } = require('./faults');
+const { History } = require('./history');
+const { schedule } = require('./schedule');
+const { Site } = require('./site');
+
+/** What `resumeAll` promises to look after at the latest, with the times of the site's scheduler. */
+const promised = ({ ttlMs, agents, processes }) =>
+  1.25 * ttlMs + 15_000 + 5000 + 1000 + (agents / (20 * processes)) * 1000;
+
+async function allOnline(site, agents, timeoutMs) {
+  for (const end = History.now() + timeoutMs; History.now() < end; await pause(50)) {
+    if ((await site.online()) === agents) return History.now();
+  }
+  return null;
+}
+
+/**
+ * @param {object} how
+ * @param {'sqlite' | 'postgres'} how.database
+ * @param {number} how.seed
+ * @param {number} how.seconds in which faults begin
+ * @param {number} how.agents
+ * @param {number} how.processes
+ * @param {number} how.ttlMs
+ * @param {number} how.gapMs between two faults, on average
+ * @param {(line: string) => void} [how.log]
+ */
+async function run(how) {
+  const { database, agents, processes, ttlMs, log = () => {} } = how;
+  log(`${database}, seed ${how.seed}: pairing ${agents} agents`);
+  const site = await Site.open({ kind: database, agents, processes, ttlMs });
+  if ((await allOnline(site, agents, 60_000)) === null) throw new Error('not all came up at first');
+
+  const { lastSeq } = await site.endpoint.stats();
+  const from = History.now();
+  const struck = await strike(site, schedule(how), log);
+  const healed = History.now();
+  const promisedMs = promised(how);
+  const backAt = await allOnline(site, agents, promisedMs + 60_000);
+  for (const place of site.places) await site.stop(place);
+  for (let judging = 1; judging > 0; await pause(50)) {
+    ({ conflictsJudging: judging } = await site.endpoint.stats());
+  }
+  const events = await site.endpoint.events({ since: lastSeq });
+  const endpoint = events.map(({ monoMs, ...event }) => ({ ...event, at: monoMs }));
+  const before = await site.endpoint.events({ since: 0 });
+  const { violations, figures } = check({
+    processes: site.processes(),
+    endpoint: [...openBefore(before, lastSeq), ...endpoint],
+    run: { from, healed, backAt, promisedMs },
+  });
+  const faults = {};
+  for (const { fault } of struck) faults[fault] = (faults[fault] ?? 0) + 1;
+  return { database, seed: how.seed, seconds: how.seconds, faults, ...figures, violations };
+}
+
+/** Sockets that were open when the run began count from then on. */
+function openBefore(events, lastSeq) {
+  const open = new Map();
+  for (const { seq, type, conn, jid, monoMs } of events) {
+    if (seq > lastSeq) break;
+    if (type === 'active') open.set(conn, { type, conn, jid, at: monoMs });
+    if (type === 'close') open.delete(conn);
+  }
+  return open.values();
+}
+
+module.exports = { run };

@@ -1,0 +1,147 @@
+'use strict';
+
+// What is to suffer: a database, an offline WhatsApp, and server processes that share both. Each
+// place has one process at a time, and a way of its own to the database.
+
+const path = require('node:path');
+const { setTimeout: pause } = require('node:timers/promises');
+const { randomBytes } = require('node:crypto');
+
+const { startChild } = require('../__test__/support/child');
+const { freeze, freshDatabase, temporaryFolder } = require('../__test__/support/databases');
+const { Fleet } = require('../__test__/support/fleet');
+const { startPostgres } = require('../__test__/support/postgres');
+const { startProxy } = require('../__test__/support/proxy');
+const { createGuard } = require('..');
+const { History } = require('./history');
+
+const WORKER = path.join(__dirname, 'worker.js');
+const SILENT = { debug() {}, info() {}, warn() {}, error() {} };
+
+const SCHEDULER = {
+  connectsPerSecond: 20,
+  burst: 5,
+  maxConcurrent: 20,
+  initialDelayMs: 200,
+  maxDelayMs: 1000,
+  connectTimeoutMs: 5000,
+};
+
+/** The `database` kind with a server that can be stopped, where it is one. */
+async function openDatabase(kind) {
+  if (kind === 'sqlite') return { ...asDatabase(await freshDatabase('sqlite')), server: undefined };
+  const server = await startPostgres();
+  const guard = createGuard({ databaseUrl: server.url(), logger: SILENT });
+  await guard.migrate();
+  await guard.shutdown();
+  return { url: server.url(), server };
+}
+
+const asDatabase = (database) => ({
+  url: database.url,
+  query: (...args) => database.query(...args),
+});
+
+/** One process after the other, in one place. */
+class Place {
+  busy = false;
+  child;
+  record;
+}
+
+class Site {
+  places = [];
+  /** Every process there was: `{ name, file, killedAt?, expected, ended?, standstills }`. */
+  records = [];
+  #folder = temporaryFolder();
+  #count = 0;
+  #how;
+
+  /** @param {{ kind: string, agents: number, processes: number, ttlMs: number }} how */
+  static async open(how) {
+    const site = new Site();
+    site.#how = { ...how, key: randomBytes(32).toString('hex') };
+    site.database = await openDatabase(how.kind);
+    const guard = { encryptionKey: site.#how.key, leaseTtlMs: 60_000 };
+    const fleet = await Fleet.start(site.database, { guard, scheduler: SCHEDULER });
+    site.endpoint = fleet.endpoint;
+    const pairing = await Promise.all([fleet.instance(), fleet.instance()]);
+    await fleet.pair(how.agents);
+    await Promise.all(pairing.map((one) => one.call('shutdown').then(() => one.end())));
+    for (let n = 0; n < how.processes; n++) {
+      const place = new Place();
+      if (site.database.server) place.proxy = await startProxy(site.database.url);
+      site.places.push(place);
+    }
+    await Promise.all(site.places.map((place) => site.start(place)));
+    return site;
+  }
+
+  async start(place) {
+    const name = `p${this.places.indexOf(place)}.${++this.#count}`;
+    const file = path.join(this.#folder, `${name}.jsonl`);
+    const record = { name, file, expected: false, standstills: [] };
+    const child = await startChild(WORKER, { timeoutMs: 60_000 });
+    child.exited.then(({ code, signal }) => {
+      if (!record.expected) record.ended = `${signal ?? code}: ${child.stderr.slice(-500)}`;
+    });
+    Object.assign(place, { child, record });
+    this.records.push(record);
+    const { ttlMs, key } = this.#how;
+    await child.call('open', {
+      databaseUrl: place.proxy?.url ?? this.database.url,
+      endpoint: this.endpoint.url,
+      history: file,
+      guard: { leaseTtlMs: ttlMs, encryptionKey: key, instanceId: name },
+      heartbeat: { intervalMs: 1000, maxEventLoopStallMs: ttlMs },
+      scheduler: SCHEDULER,
+    });
+    await child.call('resume');
+  }
+
+  /** Ends a process in good order; what does not answer is killed. */
+  async stop(place) {
+    place.record.expected = true;
+    const down = place.child.call('shutdown').catch(() => {});
+    await Promise.race([down, pause(15_000, undefined, { ref: false })]);
+    place.record.killedAt = History.now();
+    await place.child.end();
+  }
+
+  async kill(place) {
+    place.record.expected = true;
+    place.child.kill('SIGKILL');
+    await place.child.exited;
+    place.record.killedAt = History.now();
+  }
+
+  async freeze(place, ms) {
+    const from = History.now();
+    if (this.database.server) place.child.kill('SIGSTOP');
+    else await freeze(place.child, this.database);
+    await pause(ms);
+    place.child.kill('SIGCONT');
+    place.record.standstills.push({ from, to: History.now() });
+  }
+
+  async online() {
+    return (await this.endpoint.stats()).online;
+  }
+
+  /** Histories as the checker wants them. */
+  processes() {
+    return this.records.map(({ name, file, killedAt, ended, standstills }) => {
+      const events = History.read(file);
+      const stalls = events
+        .filter(({ type }) => type === 'stalled')
+        .map(({ at }) => ({
+          from: at,
+          to: events.find((event) => event.type === 'runs again' && event.at > at)?.at ?? killedAt,
+        }));
+      const all = [...standstills, ...stalls].sort((a, b) => a.from - b.from);
+      return { name, events, killedAt, ended, standstills: all };
+    });
+  }
+}
+
+module.exports = { Site };

@@ -1,0 +1,104 @@
+'use strict';
+
+// A server instance under chaos: real Baileys sockets by way of a scheduler, and a fenced write for
+// every claim, again and again. What happens to it goes into its history before it does anything else.
+
+const baileys = require('baileys');
+const { createGuard } = require('..');
+const { trustEndpoint } = require('../examples/whatsapp-endpoint/trust');
+const { serve } = require('../__test__/support/fixture');
+const { History } = require('./history');
+
+const WRITE_EVERY_MS = 200;
+const SILENT = { level: 'silent', child: () => SILENT };
+for (const level of ['trace', 'debug', 'info', 'warn', 'error']) SILENT[level] = () => {};
+
+/** libsignal prints whole sessions. */
+console.info = () => {};
+
+let guard;
+let scheduler;
+let history;
+const claims = new Set();
+
+process.on('unhandledRejection', (error) => {
+  console.error('unhandled rejection', error);
+  process.exit(99);
+});
+
+function granted(claim) {
+  if (claims.has(claim)) return;
+  claims.add(claim);
+  const { agentId: agent } = claim;
+  const token = String(claim.fencingToken);
+  history.add('granted', { agent, token });
+  claim.signal.addEventListener('abort', () => {
+    claims.delete(claim);
+    history.add('ended', { agent, token, reason: claim.signal.reason.reason });
+  });
+}
+
+async function write(claim) {
+  const { agentId: agent } = claim;
+  const token = String(claim.fencingToken);
+  const sent = History.now();
+  try {
+    await claim.update({ qrCode: `${guard.instanceId}:${token}` });
+    history.add('write', { agent, token, sent, accepted: true });
+  } catch (error) {
+    history.add('write', { agent, token, sent, accepted: false, code: error.code });
+  }
+}
+
+serve({
+  /** @param {object} how databaseUrl, endpoint, history, guard, scheduler, heartbeat */
+  open(how) {
+    history = new History(how.history);
+    trustEndpoint(baileys, how.endpoint);
+    guard = createGuard({
+      databaseUrl: how.databaseUrl,
+      logger: { debug() {}, info() {}, warn() {}, error: console.error },
+      ...how.guard,
+    });
+    guard.startHeartbeat(how.heartbeat);
+    scheduler = guard.createReconnectScheduler({
+      makeSocket({ auth, agentId, claim }) {
+        granted(claim);
+        const phone = auth.creds.me?.id.split(/[:@]/)[0];
+        const socket = baileys.makeWASocket({
+          auth,
+          waWebSocketUrl: phone ? `${how.endpoint}/?jid=${phone}` : how.endpoint,
+          logger: SILENT,
+          connectTimeoutMs: 5000,
+        });
+        const token = String(claim.fencingToken);
+        socket.ev.on('connection.update', ({ connection }) => {
+          if (connection === 'open') history.add('open', { agent: agentId, token });
+        });
+        return socket;
+      },
+      ...how.scheduler,
+    });
+    setInterval(() => claims.forEach(write), WRITE_EVERY_MS).unref();
+    history.add('started', { instanceId: guard.instanceId });
+  },
+  /** Without waiting for the end of it. */
+  resume() {
+    scheduler.resumeAll().catch((error) => {
+      if (error.code !== 'ERR_SHUT_DOWN') history.add('trouble', { code: error.code });
+    });
+  },
+  /** The event loop stands still; the history knows for how long. */
+  stall(ms) {
+    setImmediate(() => {
+      history.add('stalled');
+      const end = performance.now() + ms;
+      while (performance.now() < end);
+      history.add('runs again');
+    });
+  },
+  async shutdown() {
+    await guard.shutdown();
+    history.add('shut down');
+  },
+});
