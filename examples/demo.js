@@ -6,6 +6,7 @@
  */
 
 const assert = require('node:assert/strict');
+const { spawn } = require('node:child_process');
 const { parseArgs } = require('node:util');
 
 const { prepare } = require('./demo/prepare');
@@ -115,8 +116,11 @@ function since(began) {
 async function keep(stage, a) {
   const b = await stage.start('server-B');
   const agent = `/api/agents/${stage.agentId}`;
+  const page = await stage.show(a, b);
   console.log(`
-Everything keeps running; Ctrl-C ends it.
+Everything keeps running; Ctrl-C ends it. Both servers side by side, to watch a takeover:
+
+  ${page}
 
   server-A  ${a.url}  pid ${a.pid}
   server-B  ${b.url}  pid ${b.pid}
@@ -129,11 +133,21 @@ Everything keeps running; Ctrl-C ends it.
   curl ${stage.endpoint.controlUrl}/stats
   kill -9 ${a.pid}; sleep 2; curl ${b.url}${agent}/whatsapp-status
 
-To connect another agent: POST /api/agents/<any id>/init-whatsapp, read qrCode from its
-whatsapp-status, and scan it:
+To connect another agent use the page, or POST /api/agents/<any id>/init-whatsapp, read qrCode from
+its whatsapp-status, and scan it:
 
   curl -X POST ${stage.endpoint.controlUrl}/scan -d '{"qr": "<qrCode>"}'
 `);
+  openInBrowser(page);
+}
+
+/** Where a person sits before it. What cannot be opened was printed. */
+function openInBrowser(url) {
+  if (!process.stdout.isTTY || process.env.CI) return;
+  const command = { darwin: 'open', win32: 'explorer' }[process.platform] ?? 'xdg-open';
+  spawn(command, [url], { stdio: 'ignore', detached: true })
+    .on('error', () => {})
+    .unref();
 }
 
 /** Resolves with its name when somebody wants the demo to end. A second one ends it the hard way. */

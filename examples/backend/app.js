@@ -10,17 +10,23 @@
 const { once } = require('node:events');
 const http = require('node:http');
 const express = require('express');
-const { migrate, startHeartbeat } = require('baileys-guard');
+const { healthHandler, migrate, startHeartbeat } = require('baileys-guard');
 
 const config = require('./src/config');
 const { errorHandler } = require('./src/errors');
 const agents = require('./src/routes/agents');
+const live = require('./src/routes/live');
+const page = require('./src/routes/page');
 const baileysService = require('./src/services/baileysService');
 
 const app = express();
 app.set('trust proxy', config.trustProxy || false);
 app.use(express.json());
 app.use('/api/agents', agents);
+app.get('/live', live.live);
+app.get('/health', healthHandler());
+if (config.demoControlUrl) app.use('/demo', require('./src/routes/demo'));
+app.use(page);
 app.use(errorHandler);
 
 async function main() {
@@ -31,6 +37,7 @@ async function main() {
   async function stop(signal) {
     console.info(`[BACKEND] ${signal}: closing sessions`);
     server.close();
+    live.close();
     await baileysService.stop();
     process.exit(0);
   }

@@ -7,7 +7,7 @@ const { createRequire } = require('node:module');
 const path = require('node:path');
 
 const ROOT = path.join(__dirname, '..', '..');
-const NEEDED = ['baileys', 'express', 'ws'];
+const NEEDED = ['baileys', 'express', 'qrcode', 'ws'];
 
 function isInstalled(name) {
   try {

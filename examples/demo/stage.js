@@ -7,11 +7,13 @@ const path = require('node:path');
 
 const { spawnEndpoint } = require('../whatsapp-endpoint');
 const { Server } = require('./server');
+const { showSideBySide } = require('./side-by-side');
 
 /** Everything the demo runs, and the end of it. */
 class Stage {
   #folder = fs.mkdtempSync(path.join(os.tmpdir(), 'baileys-guard-demo-'));
   #servers = [];
+  #page;
   #key = process.env.CREDENTIALS_ENCRYPTION_KEY || randomBytes(32).toString('hex');
 
   agentId = randomUUID();
@@ -26,6 +28,7 @@ class Stage {
       DATABASE_URL: this.database,
       CREDENTIALS_ENCRYPTION_KEY: this.#key,
       WA_WEBSOCKET_URL: this.endpoint.url,
+      DEMO_CONTROL_URL: this.endpoint.controlUrl,
       // Where no lock file proves a death, as on macOS, a takeover waits for this long.
       LEASE_TTL_MS: process.env.LEASE_TTL_MS || '10000',
       // In a database that stays, another demo within 15 minutes would be one attempt too many.
@@ -36,6 +39,12 @@ class Stage {
     return server;
   }
 
+  /** One page that shows these servers; gives its address. */
+  async show(...servers) {
+    this.#page = await showSideBySide(servers);
+    return this.#page.url;
+  }
+
   /** The last lines that each server wrote. */
   logs() {
     const tail = ({ name, log }) => `--- ${name}\n${log.split('\n').slice(-15).join('\n')}`;
@@ -44,6 +53,7 @@ class Stage {
 
   /** Ends all that runs and removes the folder. */
   async end() {
+    this.#page?.close();
     // In a database that stays, nobody must find a session to resume. Only its owner can end it.
     await Promise.allSettled(
       this.#servers.map((server) => server.call(this.agentId, 'disconnect', {})),

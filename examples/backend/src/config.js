@@ -6,6 +6,14 @@
  */
 
 const { env } = process;
+const host = env.HOST || '127.0.0.1';
+
+/** The demo's controls can end this process: nobody but this machine may reach them. */
+function demoControlUrl() {
+  if (!env.DEMO_CONTROL_URL) return undefined;
+  if (host !== '127.0.0.1') throw new Error('DEMO_CONTROL_URL is for HOST=127.0.0.1 only');
+  return env.DEMO_CONTROL_URL;
+}
 
 function count(name, byDefault, least = 1) {
   const value = env[name] ? Number(env[name]) : byDefault;
@@ -16,7 +24,7 @@ function count(name, byDefault, least = 1) {
 }
 
 module.exports = {
-  host: env.HOST || '127.0.0.1',
+  host,
   port: count('PORT', 3000, 0),
 
   /** How many reverse proxies stand before it: whose word on a client's address is believed. */
@@ -33,6 +41,9 @@ module.exports = {
 
   /** The offline endpoint instead of WhatsApp, for tests and the demo. */
   waWebSocketUrl: env.WA_WEBSOCKET_URL || undefined,
+
+  /** The control address of the offline endpoint: the page can scan, and kill this server. */
+  demoControlUrl: demoControlUrl(),
 
   baileysLogLevel: env.BAILEYS_LOG_LEVEL || 'error',
 };
