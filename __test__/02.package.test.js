@@ -160,6 +160,19 @@ describe('the tarball', () => {
     expect((await npx('status')).stderr).toContain('ERR_NATIVE_BINDING_MISSING: ');
   });
 
+  test('says what is missing where baileys is not installed', async () => {
+    const project = installed('cjs');
+    const script = `
+      const guard = require('baileys-guard').createGuard({ databaseUrl: 'sqlite:guard.db' });
+      guard.migrate()
+        .then(() => guard.claimInstance('agent-1'))
+        .then((claim) => guard.useGuardedAuthState(claim))
+        .catch(({ code }) => console.log(code))
+        .then(() => guard.shutdown());`;
+    const { stdout } = await project.node('-e', script);
+    expect(stdout.trim().split('\n').at(-1)).toBe('ERR_BAILEYS_MISSING');
+  });
+
   test('has types for require and import', async () => {
     const project = installed('typescript');
     fs.symlinkSync(

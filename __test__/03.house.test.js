@@ -71,3 +71,16 @@ test('docs/errors.md has one heading for each code', () => {
   const headings = [...text.matchAll(/^#+ `?(ERR_[A-Z_]+)`?$/gm)].map((match) => match[1]);
   expect(headings).toEqual([...new Set(used)].sort());
 });
+
+test('every documented code is provoked by a test', () => {
+  const text = fs.readFileSync(path.join(ROOT, 'docs', 'errors.md'), 'utf8');
+  const codes = [...text.matchAll(/^#+ `?(ERR_[A-Z_]+)`?$/gm)].map((match) => match[1]);
+  const tests = fs
+    .readdirSync(__dirname)
+    .filter((file) => file.endsWith('.test.js'))
+    .map((file) => fs.readFileSync(path.join(__dirname, file), 'utf8'))
+    .join();
+  const bugs = ['ERR_INTERNAL'];
+  const missing = codes.filter((code) => !bugs.includes(code) && !tests.includes(`'${code}'`));
+  expect(missing).toEqual([]);
+});

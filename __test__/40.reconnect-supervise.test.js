@@ -60,6 +60,30 @@ describe.each(KINDS)('a supervised session on %s', (kind) => {
       return Object.entries(fields).every(([name, value]) => now[name] === value) && now;
     });
 
+  test('a socket that is closed and says nothing is found and replaced', async () => {
+    // Only the interval of the health check stands still; its database does not.
+    const real = ['Date', 'hrtime', 'nextTick', 'performance', 'queueMicrotask', 'setImmediate'];
+    real.push('clearImmediate', 'setTimeout', 'clearTimeout');
+    jest.useFakeTimers({ doNotFake: real });
+    try {
+      const { scheduler, events, socket } = fleet({ creds: ME });
+      await scheduler.superviseSession(agent());
+      const first = await socket();
+      first.opens();
+      await events.next('connected');
+      Object.assign(first.ws, { isOpen: false, isClosed: true }); // and nobody was told
+      jest.advanceTimersByTime(60_000);
+      expect(await events.next('retry')).toMatchObject({
+        reason: 'socketDead',
+        error: { code: 'ERR_SOCKET_DEAD' },
+      });
+      expect(await socket()).not.toBe(first);
+      await scheduler.stop();
+    } finally {
+      jest.useRealTimers();
+    }
+  });
+
   test('a QR code, the scan, 515 and the login: the row follows, the claim stays', async () => {
     const id = agent();
     const { scheduler, events, socket, guard } = fleet({ creds: ME });

@@ -2,7 +2,7 @@
 
 // Reads a history and tells what in it must not be. Pure: the same history, the same verdict.
 
-/** A process that runs again is told of its loss by the next turn of its event loop, at the latest. */
+/** How long a process that runs again may take until it has written down that it lost a claim. */
 const TOLD_AFTER_THAW_MS = 1500;
 
 /**
@@ -11,10 +11,12 @@ const TOLD_AFTER_THAW_MS = 1500;
  *   standstills: { from: number, to: number }[] }[]} processes what each wrote, in order; when it was
  *   killed; how it ended where nobody ended it; when it was frozen or its event loop stood still
  * @property {object[]} endpoint its events, `{ at, type, … }`
- * @property {{ from: number, healed: number, backAt: number | null, promisedMs: number }} run
+ * @property {object} run `agents`; when faults began (`from`) and were over (`healed`), when all was up
+ *   again (`backAt`, or null), within what it is promised (`promisedMs`); when the database or WhatsApp
+ *   were away (`away`, `{ from, to }`)
  */
 
-/** Every claim of every process: who held which token from when to when. */
+/** Every claim of every process: who held which token, and acted on it, from when to when. */
 function claimsOf(processes) {
   const claims = [];
   for (const { name, events, killedAt = Infinity, standstills } of processes) {
@@ -22,22 +24,30 @@ function claimsOf(processes) {
     for (const event of events) {
       const key = `${event.agent} ${event.token}`;
       if (event.type === 'granted') {
-        const claim = { process: name, ...event, from: event.at, to: killedAt, standstills };
+        const claim = { process: name, ...event, from: event.at, to: killedAt };
         open.set(key, claim);
         claims.push(claim);
       } else if (event.type === 'ended') {
         const claim = open.get(key);
-        if (claim) claim.to = stoppedActing(event.at, standstills);
+        if (claim) claim.to = stoppedActing(event, events, standstills);
       }
     }
   }
   return claims;
 }
 
-/** Who stands still does nothing, and is told as soon as it runs again. */
-function stoppedActing(at, standstills) {
+/**
+ * Who stands still does nothing, and may learn of its loss only afterwards: then its claim ended when
+ * it began to stand still, unless it still wrote under it when it ran again.
+ */
+function stoppedActing({ at, agent, token }, events, standstills) {
   const last = standstills.filter(({ from }) => from <= at).at(-1);
-  return last && at - last.to <= TOLD_AFTER_THAW_MS ? Math.min(at, last.from) : at;
+  if (!last || at - last.to > TOLD_AFTER_THAW_MS) return at;
+  const acted = events.some(
+    (event) =>
+      event.agent === agent && event.token === token && event.accepted && event.sent > last.to,
+  );
+  return acted ? at : Math.min(at, last.from);
 }
 
 function byAgent(items) {
@@ -88,11 +98,14 @@ function* staleWrites(claims, processes) {
 }
 
 function* kicks(endpoint, processes) {
-  const standstills = processes.flatMap((one) => one.standstills);
   for (const { type, at, jid, kickedAnswering } of endpoint) {
     if (type !== 'conflict' || !kickedAnswering) continue;
-    // It was frozen when it was replaced, and answered as soon as it ran again.
-    if (standstills.some(({ from, to }) => from <= at && to >= at - 50)) continue;
+    // One whose own process was frozen when it was replaced answers as soon as that runs again.
+    const owner = processes.find(({ events, killedAt = Infinity }) => {
+      const own = events.filter((event) => event.jid === jid && event.at < at && killedAt > at);
+      return own.at(-1)?.type === 'open';
+    });
+    if (owner?.standstills.some(({ from, to }) => from <= at && to >= at - 50)) continue;
     yield { kind: 'live client kicked', agent: jid, what: `at ${round(at)}` };
   }
 }
@@ -102,6 +115,29 @@ function* deaths(processes) {
     if (ended) yield { kind: 'process that ended by itself', agent: '', what: `${name}: ${ended}` };
   }
 }
+
+/** Without faults of the database or of WhatsApp, no session is down for longer than promised. */
+function* gaps(endpoint, { from, healed, promisedMs, away = [] }) {
+  const closed = new Map();
+  const since = new Map();
+  for (const { type, at, jid, conn } of endpoint) {
+    if (type === 'active') {
+      since.set(conn, jid);
+      const down = closed.get(jid);
+      closed.delete(jid);
+      if (down === undefined || at < from || at > healed) continue;
+      const excused = away.reduce((sum, one) => sum + overlap(down, at, one.from, one.to), 0);
+      if (at - down - excused > promisedMs) {
+        yield { kind: 'session down for too long', agent: jid, what: `${round(at - down)} ms` };
+      }
+    } else if (type === 'close' && since.has(conn)) {
+      closed.set(since.get(conn), at);
+      since.delete(conn);
+    }
+  }
+}
+
+const overlap = (from, to, start, end) => Math.max(0, Math.min(to, end) - Math.max(from, start));
 
 function* comeback({ healed, backAt, promisedMs }) {
   if (backAt !== null && backAt - healed <= promisedMs) return;
@@ -115,21 +151,22 @@ function* comeback({ healed, backAt, promisedMs }) {
 
 const round = (ms) => Math.round(ms * 10) / 10;
 
-/** Part of the time, from 0 to 1, in which sessions had an open socket. */
-function uptime(endpoint, { from, healed }, agents) {
+/** Part of the time, from 0 to 1, in which sessions had an open socket; two at once count once. */
+function uptime(endpoint, { from, healed, agents }) {
+  const open = new Map(); // jid → its sockets, and since when there is one
   let online = 0;
-  const since = new Map();
-  const count = (start, end) => {
-    online += Math.max(0, Math.min(end, healed) - Math.max(start, from));
-  };
+  const count = ({ since }, until) => (online += overlap(since, until, from, healed));
   for (const { type, at, jid, conn } of endpoint) {
-    if (type === 'active') since.set(conn, { jid, at });
-    if (type === 'close' && since.has(conn)) {
-      count(since.get(conn).at, at);
-      since.delete(conn);
+    const session = open.get(jid) ?? { sockets: new Set(), since: at };
+    if (type === 'active') {
+      if (session.sockets.size === 0) session.since = at;
+      open.set(jid, session);
+      session.sockets.add(conn);
+    } else if (type === 'close' && session.sockets.delete(conn) && session.sockets.size === 0) {
+      count(session, at);
     }
   }
-  for (const { at } of since.values()) count(at, healed);
+  for (const session of open.values()) if (session.sockets.size > 0) count(session, healed);
   return online / (agents * (healed - from));
 }
 
@@ -144,22 +181,22 @@ function check({ processes, endpoint, run }) {
     ...tokensThatShrink(claims),
     ...staleWrites(claims, processes),
     ...kicks(endpoint, processes),
+    ...gaps(endpoint, run),
     ...deaths(processes),
     ...comeback(run),
   ];
   const events = processes.flatMap((one) => one.events);
   const writes = events.filter(({ type }) => type === 'write');
-  const agents = new Set(claims.map(({ agent }) => agent)).size;
   return {
     violations,
     figures: {
-      agents,
+      agents: run.agents,
       claims: claims.length,
       writes: writes.length,
       refused: writes.filter(({ code }) => code === 'ERR_CLAIM_LOST').length,
       logins: endpoint.filter(({ type }) => type === 'login').length,
       frozenClientsReplaced: endpoint.filter(({ type }) => type === 'conflict').length,
-      uptime: uptime(endpoint, run, agents),
+      uptime: uptime(endpoint, run),
       backMs: run.backAt === null ? null : round(run.backAt - run.healed),
     },
   };

@@ -4,6 +4,8 @@
 
 const { setTimeout: pause } = require('node:timers/promises');
 
+const { History } = require('./history');
+
 /** A fault of the whole site; a second one waits for its end. */
 const SITE_WIDE = new Set(['endpoint', 'restart', 'crash', 'outage']);
 
@@ -55,12 +57,13 @@ const faults = {
 /**
  * Lets a schedule strike; resolves when all of it is over and everything runs again.
  *
- * @returns {Promise<{ atMs: number, fault: string, target: number, lastsMs: number }[]>} what struck; a
- *   place that still suffers is left out
+ * @returns {Promise<{ struck: object[], away: { from: number, to: number }[] }>} the steps that struck (a
+ *   place that still suffers is left out), and when the database or WhatsApp were away
  */
 async function strike(site, plan, log = () => {}) {
   const start = performance.now();
   const struck = [];
+  const away = [];
   const running = [];
   let whole = false;
   for (const step of plan) {
@@ -74,15 +77,20 @@ async function strike(site, plan, log = () => {}) {
     log(
       `${(step.atMs / 1000).toFixed(1)} s: ${step.fault}, place ${step.target}, ${step.lastsMs} ms`,
     );
+    const from = History.now();
     const done = faults[step.fault](site, place, step.lastsMs).finally(() => {
-      if (wide) whole = false;
-      else place.busy = false;
+      if (wide) {
+        whole = false;
+        away.push({ from, to: History.now() });
+      } else {
+        place.busy = false;
+      }
     });
     done.catch(() => {}); // told below
     running.push(done);
   }
   await Promise.all(running);
-  return struck;
+  return { struck, away };
 }
 
 module.exports = { strike };

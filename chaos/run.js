@@ -30,17 +30,18 @@ async function allOnline(site, agents, timeoutMs) {
  * @param {number} how.processes
  * @param {number} how.ttlMs
  * @param {number} how.gapMs between two faults, on average
+ * @param {boolean} [how.naive] what an audit recommends instead, for comparison
  * @param {(line: string) => void} [how.log]
  */
 async function run(how) {
-  const { database, agents, processes, ttlMs, log = () => {} } = how;
+  const { database, agents, processes, ttlMs, naive, log = () => {} } = how;
   log(`${database}, seed ${how.seed}: pairing ${agents} agents`);
-  const site = await Site.open({ kind: database, agents, processes, ttlMs });
+  const site = await Site.open({ kind: database, agents, processes, ttlMs, naive });
   if ((await allOnline(site, agents, 60_000)) === null) throw new Error('not all came up at first');
 
   const { lastSeq } = await site.endpoint.stats();
   const from = History.now();
-  const struck = await strike(site, schedule(how), log);
+  const { struck, away } = await strike(site, schedule(how), log);
   const healed = History.now();
   const promisedMs = promised(how);
   const backAt = await allOnline(site, agents, promisedMs + 60_000);
@@ -54,11 +55,19 @@ async function run(how) {
   const { violations, figures } = check({
     processes: site.processes(),
     endpoint: [...openBefore(before, lastSeq), ...endpoint],
-    run: { from, healed, backAt, promisedMs },
+    run: { agents, from, healed, backAt, promisedMs, away },
   });
   const faults = {};
   for (const { fault } of struck) faults[fault] = (faults[fault] ?? 0) + 1;
-  return { database, seed: how.seed, seconds: how.seconds, faults, ...figures, violations };
+  return {
+    worker: naive ? 'naive' : 'guard',
+    database,
+    seed: how.seed,
+    seconds: how.seconds,
+    faults,
+    ...figures,
+    violations,
+  };
 }
 
 /** Sockets that were open when the run began count from then on. */

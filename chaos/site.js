@@ -16,6 +16,7 @@ const { createGuard } = require('..');
 const { History } = require('./history');
 
 const WORKER = path.join(__dirname, 'worker.js');
+const NAIVE_WORKER = path.join(__dirname, 'naive-worker.js');
 const SILENT = { debug() {}, info() {}, warn() {}, error() {} };
 
 const SCHEDULER = {
@@ -57,7 +58,7 @@ class Site {
   #count = 0;
   #how;
 
-  /** @param {{ kind: string, agents: number, processes: number, ttlMs: number }} how */
+  /** @param {{ kind: string, agents: number, processes: number, ttlMs: number, naive?: boolean }} how */
   static async open(how) {
     const site = new Site();
     site.#how = { ...how, key: randomBytes(32).toString('hex') };
@@ -68,6 +69,7 @@ class Site {
     const pairing = await Promise.all([fleet.instance(), fleet.instance()]);
     await fleet.pair(how.agents);
     await Promise.all(pairing.map((one) => one.call('shutdown').then(() => one.end())));
+    if (how.naive) site.folders = await site.#exported(fleet.agents);
     for (let n = 0; n < how.processes; n++) {
       const place = new Place();
       if (site.database.server) place.proxy = await startProxy(site.database.url);
@@ -77,11 +79,25 @@ class Site {
     return site;
   }
 
+  /** The credentials as files, which is where the naive worker has them. */
+  async #exported(agents) {
+    const folders = temporaryFolder();
+    const { key: encryptionKey } = this.#how;
+    const guard = createGuard({ databaseUrl: this.database.url, encryptionKey, logger: SILENT });
+    for (const agent of agents) {
+      const claim = await guard.claimInstance(agent);
+      await guard.exportAuthState(claim, path.join(folders, agent));
+      await claim.release();
+    }
+    await guard.shutdown();
+    return folders;
+  }
+
   async start(place) {
     const name = `p${this.places.indexOf(place)}.${++this.#count}`;
     const file = path.join(this.#folder, `${name}.jsonl`);
     const record = { name, file, expected: false, standstills: [] };
-    const child = await startChild(WORKER, { timeoutMs: 60_000 });
+    const child = await startChild(this.folders ? NAIVE_WORKER : WORKER, { timeoutMs: 60_000 });
     child.exited.then(({ code, signal }) => {
       if (!record.expected) record.ended = `${signal ?? code}: ${child.stderr.slice(-500)}`;
     });
@@ -92,6 +108,7 @@ class Site {
       databaseUrl: place.proxy?.url ?? this.database.url,
       endpoint: this.endpoint.url,
       history: file,
+      folders: this.folders,
       guard: { leaseTtlMs: ttlMs, encryptionKey: key, instanceId: name },
       heartbeat: { intervalMs: 1000, maxEventLoopStallMs: ttlMs },
       scheduler: SCHEDULER,
@@ -99,13 +116,19 @@ class Site {
     await child.call('resume');
   }
 
-  /** Ends a process in good order; what does not answer is killed. */
+  /** Ends a process in good order; how it ends otherwise is written down. */
   async stop(place) {
-    place.record.expected = true;
-    const down = place.child.call('shutdown').catch(() => {});
-    await Promise.race([down, pause(15_000, undefined, { ref: false })]);
-    place.record.killedAt = History.now();
-    await place.child.end();
+    const { record, child } = place;
+    record.expected = true;
+    child.kill('SIGTERM');
+    const late = pause(15_000, 'late', { ref: false });
+    if ((await Promise.race([child.exited, late])) === 'late') {
+      record.ended = 'SIGTERM did not end it within 15 s';
+      await child.end();
+    } else if (child.ended.code !== 0) {
+      record.ended = `SIGTERM: ${child.ended.signal ?? child.ended.code}: ${child.stderr.slice(-500)}`;
+    }
+    record.killedAt = History.now();
   }
 
   async kill(place) {

@@ -32,10 +32,12 @@ function granted(claim) {
   const { agentId: agent } = claim;
   const token = String(claim.fencingToken);
   history.add('granted', { agent, token });
-  claim.signal.addEventListener('abort', () => {
+  const lost = () => {
     claims.delete(claim);
     history.add('ended', { agent, token, reason: claim.signal.reason.reason });
-  });
+  };
+  if (claim.signal.aborted) lost();
+  else claim.signal.addEventListener('abort', lost, { once: true });
 }
 
 async function write(claim) {
@@ -50,6 +52,12 @@ async function write(claim) {
   }
 }
 
+process.once('SIGTERM', async () => {
+  await guard.shutdown();
+  history.add('shut down');
+  process.exit(0);
+});
+
 serve({
   /** @param {object} how databaseUrl, endpoint, history, guard, scheduler, heartbeat */
   open(how) {
@@ -62,8 +70,12 @@ serve({
     });
     guard.startHeartbeat(how.heartbeat);
     scheduler = guard.createReconnectScheduler({
-      makeSocket({ auth, agentId, claim }) {
+      // The first that is called with a claim.
+      authState(claim) {
         granted(claim);
+        return guard.useGuardedAuthState(claim);
+      },
+      makeSocket({ auth, agentId, claim }) {
         const phone = auth.creds.me?.id.split(/[:@]/)[0];
         const socket = baileys.makeWASocket({
           auth,
@@ -73,7 +85,9 @@ serve({
         });
         const token = String(claim.fencingToken);
         socket.ev.on('connection.update', ({ connection }) => {
-          if (connection === 'open') history.add('open', { agent: agentId, token });
+          if (connection !== 'open' && connection !== 'close') return;
+          const jid = auth.creds.me?.id;
+          history.add(connection, { agent: agentId, token, jid });
         });
         return socket;
       },
@@ -96,9 +110,5 @@ serve({
       while (performance.now() < end);
       history.add('runs again');
     });
-  },
-  async shutdown() {
-    await guard.shutdown();
-    history.add('shut down');
   },
 });

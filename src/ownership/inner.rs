@@ -201,7 +201,8 @@ impl Inner {
             };
         }
         self.lose(claim, LossReason::Refused);
-        claim.lost(LossReason::Refused)
+        // What overtook a write may be its own holder's release.
+        claim.lost(claim.ended().unwrap_or(LossReason::Refused))
     }
 
     /// Ends a claim that its holder did not give back, and tells.
