@@ -3,12 +3,17 @@
 // Resuming 1,000 sessions and failing over, on PostgreSQL; the cost of scheduling 10,000 against
 // a timer of one's own for each session, which has neither pace nor order.
 
+const { execFileSync } = require('node:child_process');
+const { tmpdir } = require('node:os');
+const path = require('node:path');
+
 const { createGuard } = require('..');
 const { startChild } = require('../__test__/support/child');
 const { startPostgres, withClient } = require('../__test__/support/postgres');
 const { until } = require('../__test__/support/reconnect');
 
 const SILENT = { debug() {}, info() {}, warn() {}, error() {} };
+const ROOT = path.join(__dirname, '..');
 const SESSIONS = 1000;
 const SCHEDULED = 10_000;
 
@@ -95,19 +100,32 @@ async function failover(url, count, end) {
 
 const agents = Array.from({ length: SCHEDULED }, (_, n) => `agent-${String(n).padStart(28, '0')}`);
 
-function memory() {
-  global.gc?.();
-  return process.memoryUsage().rss;
+/** Bytes that each of them holds, in a process that has done nothing else. */
+function memoryOf(hold) {
+  const script = `
+    const { createGuard } = require(${JSON.stringify(ROOT)});
+    const logger = { debug() {}, info() {}, warn() {}, error() {} };
+    const scheduler = createGuard({ databaseUrl: 'sqlite:never-opened.db', logger })
+      .createReconnectScheduler({ connect() {} });
+    const held = new Map();
+    const hold = ${hold};
+    const name = (n) => 'agent-' + String(n).padStart(28, '0');
+    for (let n = 0; n < 1000; n++) hold(name(-n)); // what the first of them bring into memory
+    gc();
+    const before = process.memoryUsage().rss;
+    for (let n = 1; n <= ${SCHEDULED}; n++) hold(name(n));
+    gc();
+    console.log((process.memoryUsage().rss - before) / ${SCHEDULED});
+    process.exit();`;
+  return Number(execFileSync(process.execPath, ['--expose-gc', '-e', script], { cwd: tmpdir() }));
 }
 
-/** Adding, then cancelling, what waits for an hour: microseconds and bytes each. */
+/** Adding, then cancelling, what waits for an hour: microseconds each. */
 async function ours(url) {
   const { guard, scheduler } = instance(url);
-  const before = memory();
   const start = performance.now();
   for (const agent of agents) scheduler.schedule(agent, { delayMs: 3_600_000 });
   const added = performance.now();
-  const bytes = (memory() - before) / SCHEDULED;
   const listed = performance.now();
   if (scheduler.pending().length !== SCHEDULED) throw new Error('not all are pending');
   const pending = performance.now() - listed;
@@ -116,12 +134,11 @@ async function ours(url) {
   const cancelled = performance.now() - cancelling;
   await guard.shutdown();
   const each = (ms) => (ms * 1000) / SCHEDULED;
-  return { add: each(added - start), cancel: each(cancelled), pending, bytes };
+  return { add: each(added - start), cancel: each(cancelled), pending };
 }
 
 function peer() {
   const timers = new Map();
-  const before = memory();
   const start = performance.now();
   for (const agent of agents)
     timers.set(
@@ -129,7 +146,6 @@ function peer() {
       setTimeout(() => {}, 3_600_000),
     );
   const added = performance.now();
-  const bytes = (memory() - before) / SCHEDULED;
   const cancelling = performance.now();
   for (const agent of agents) {
     clearTimeout(timers.get(agent));
@@ -137,7 +153,7 @@ function peer() {
   }
   const cancelled = performance.now() - cancelling;
   const each = (ms) => (ms * 1000) / SCHEDULED;
-  return { add: each(added - start), cancel: each(cancelled), bytes };
+  return { add: each(added - start), cancel: each(cancelled) };
 }
 
 module.exports.run = async ({ log }) => {
@@ -178,7 +194,9 @@ module.exports.run = async ({ log }) => {
   const note = 'peer: Map and setTimeout, without pace, claims or order';
   row(`schedule, of ${SCHEDULED}`, mine.add, 'µs', note, timers.add);
   row(`cancel, of ${SCHEDULED}`, mine.cancel, 'µs', 'ours with its promise', timers.cancel);
-  row(`memory of a session, of ${SCHEDULED}`, mine.bytes, 'bytes', 'resident', timers.bytes);
+  const bytes = memoryOf('(agent) => scheduler.schedule(agent, { delayMs: 3_600_000 })');
+  const timerBytes = memoryOf('(agent) => held.set(agent, setTimeout(() => {}, 3_600_000))');
+  row(`memory of a session, of ${SCHEDULED}`, bytes, 'bytes', 'resident', timerBytes);
   row(`pending() of ${SCHEDULED}`, mine.pending, 'ms', 'as objects');
   await server.remove();
   return rows;
