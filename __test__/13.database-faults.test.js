@@ -228,7 +228,7 @@ describe('behind a proxy that misbehaves', () => {
       if (connection === heartbeat) answered = sent;
     });
     guard.startHeartbeat();
-    const claim = await guard.claimInstance('slow');
+    const claim = await guard.claimInstance('slow-answers');
     proxy.delay(DELAY);
     // Two beats with the delay, the second of which has just come back.
     for (let beat = 0; beat < 2; beat++) {

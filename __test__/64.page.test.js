@@ -164,7 +164,11 @@ describeWithChromium('in Chromium', () => {
   });
 
   test('two servers side by side: one is killed, and the other has its agent', async () => {
-    const [first, second] = [start('server-1'), start('server-2')];
+    // A database of their own: nobody else is there to take over.
+    const { url } = await freshDatabase('sqlite', { migrated: false });
+    const [first, second] = ['server-1', 'server-2'].map((name) =>
+      start(name, { DATABASE_URL: url }),
+    );
     await Promise.all([first.ready, second.ready]);
     const both = await showSideBySide([
       { name: 'server-1', url: first.url },

@@ -25,6 +25,12 @@ const faults = {
     await place.child.call('stall', ms);
     await pause(ms);
   },
+  /** The wall clock of one process jumps by an hour, and back. */
+  async clock(site, place, ms) {
+    place.clock.jump(ms % 2 ? 3600 : -3600);
+    await pause(ms);
+    place.clock.jump(0);
+  },
   async cut(site, place) {
     place.proxy.cut();
   },
@@ -71,6 +77,7 @@ async function strike(site, plan, log = () => {}) {
     const place = site.places[step.target];
     const wide = SITE_WIDE.has(step.fault);
     if (wide ? whole : place.busy) continue;
+    if (step.fault === 'clock' && !place.clock) continue; // told at the start
     if (wide) whole = true;
     else place.busy = true;
     struck.push(step);

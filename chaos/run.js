@@ -4,6 +4,7 @@
 
 const { setTimeout: pause } = require('node:timers/promises');
 
+const { findFaketime } = require('../__test__/support/faketime');
 const { check } = require('./checker');
 const { strike } = require('./faults');
 const { History } = require('./history');
@@ -36,6 +37,8 @@ async function allOnline(site, agents, timeoutMs) {
 async function run(how) {
   const { database, agents, processes, ttlMs, naive, log = () => {} } = how;
   log(`${database}, seed ${how.seed}: pairing ${agents} agents`);
+  const { missing } = findFaketime();
+  if (missing) log(`SKIPPED: jumping clocks, because ${missing}`);
   const site = await Site.open({ kind: database, agents, processes, ttlMs, naive });
   if ((await allOnline(site, agents, 60_000)) === null) throw new Error('not all came up at first');
 

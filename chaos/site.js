@@ -9,6 +9,7 @@ const { randomBytes } = require('node:crypto');
 
 const { startChild } = require('../__test__/support/child');
 const { freeze, freshDatabase, temporaryFolder } = require('../__test__/support/databases');
+const { fakeClock, findFaketime } = require('../__test__/support/faketime');
 const { Fleet } = require('../__test__/support/fleet');
 const { startPostgres } = require('../__test__/support/postgres');
 const { startProxy } = require('../__test__/support/proxy');
@@ -43,9 +44,10 @@ const asDatabase = (database) => ({
   query: (...args) => database.query(...args),
 });
 
-/** One process after the other, in one place. */
+/** One process after the other, in one place, with a wall clock of its own where that can be had. */
 class Place {
   busy = false;
+  clock = findFaketime().missing ? undefined : fakeClock();
   child;
   record;
 }
@@ -97,7 +99,10 @@ class Site {
     const name = `p${this.places.indexOf(place)}.${++this.#count}`;
     const file = path.join(this.#folder, `${name}.jsonl`);
     const record = { name, file, expected: false, standstills: [] };
-    const child = await startChild(this.folders ? NAIVE_WORKER : WORKER, { timeoutMs: 60_000 });
+    const child = await startChild(this.folders ? NAIVE_WORKER : WORKER, {
+      timeoutMs: 60_000,
+      env: place.clock?.env,
+    });
     child.exited.then(({ code, signal }) => {
       if (!record.expected) record.ended = `${signal ?? code}: ${child.stderr.slice(-500)}`;
     });

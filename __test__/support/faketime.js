@@ -73,4 +73,4 @@ function fakeClock() {
   return clock;
 }
 
-module.exports = { describeWithFaketime, fakeClock };
+module.exports = { describeWithFaketime, fakeClock, findFaketime };

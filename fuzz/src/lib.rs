@@ -3,6 +3,7 @@
 
 #![allow(dead_code, missing_docs)]
 
+pub mod checks;
 #[path = "../../src/credentials/mod.rs"]
 pub mod credentials;
 #[path = "../../src/error.rs"]
