@@ -98,6 +98,19 @@ describe('the stream', () => {
   });
 });
 
+test('other sites, and other names for this one, are not answered', async () => {
+  const post = (path, headers) => fetch(`${server.url}${path}`, { method: 'POST', headers });
+  const foreign = { 'sec-fetch-site': 'cross-site' };
+  for (const path of ['/demo/kill', '/api/agents/a/disconnect', '/api/agents/a/init-whatsapp']) {
+    expect((await post(path, foreign)).status).toBe(403);
+  }
+  const { port } = new URL(server.url);
+  expect((await fetch(`http://localhost:${port}/demo/kill`, { method: 'POST' })).status).toBe(403);
+  expect((await fetch(`${server.url}/health`)).headers.get('x-content-type-options')).toBe(
+    'nosniff',
+  );
+});
+
 test('controls of the demo exist in the demo only, on this machine only', async () => {
   const plain = start('server-plain', { DEMO_CONTROL_URL: '' });
   await plain.ready;

@@ -14,6 +14,7 @@ const { healthHandler, migrate, startHeartbeat } = require('baileys-guard');
 
 const config = require('./src/config');
 const { errorHandler } = require('./src/errors');
+const { headers, sameSite } = require('./src/headers');
 const agents = require('./src/routes/agents');
 const live = require('./src/routes/live');
 const page = require('./src/routes/page');
@@ -21,6 +22,7 @@ const baileysService = require('./src/services/baileysService');
 
 const app = express();
 app.set('trust proxy', config.trustProxy || false);
+app.use(headers, sameSite);
 app.use(express.json());
 app.use('/api/agents', agents);
 app.get('/live', live.live);

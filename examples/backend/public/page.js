@@ -58,7 +58,7 @@ function newCard(agentId) {
   card.querySelector('h2').textContent = agentId;
   card.addEventListener('click', ({ target }) => {
     const does = target.dataset?.does;
-    if (does) act(does, agentId);
+    if (does && target.ariaDisabled !== 'true') act(does, agentId);
   });
   cards.set(agentId, card);
   return card;
@@ -73,6 +73,10 @@ function fill(card, is, text) {
 function show(agent, demo) {
   const card = cards.get(agent.agentId) ?? newCard(agent.agentId);
   const { status, owner, mine } = agent;
+  // For those who do not see the card; what one has asked for oneself is told by the answer.
+  if (card.dataset.status && card.dataset.status !== status) {
+    say(`${agent.agentId}: ${TITLES[status] ?? status}`);
+  }
   card.dataset.status = status;
   card.classList.toggle('mine', mine);
   card.querySelector('strong').textContent = TITLES[status] ?? status;
@@ -91,8 +95,11 @@ function show(agent, demo) {
     qr.src = `qr-codes/${encodeURIComponent(agent.agentId)}.svg?${agent.qr}`;
   }
   const runs = mine && status !== 'disconnected' && status !== 'error';
-  card.querySelector('[data-does=connect]').disabled = runs;
-  card.querySelector('[data-does=disconnect]').disabled = Boolean(owner) && !mine;
+  // Not `disabled`, which would take the focus away from whoever has just pressed it.
+  const useless = (does, is) =>
+    (card.querySelector(`[data-does=${does}]`).ariaDisabled = String(is));
+  useless('connect', runs);
+  useless('disconnect', Boolean(owner) && !mine);
   card.querySelector('[data-does=scan]').hidden = !(demo && agent.qr);
   return card;
 }

@@ -13,6 +13,10 @@ use crate::error::{Error, Result};
 /// The port on which Supabase serves its transaction-mode pooler.
 const SUPABASE_POOLER_PORT: u16 = 6543;
 
+const UNREADABLE: &str = "cannot be read as postgres://user:password@host:port/database; is everything \
+     percent-encoded, the port a number, and sslmode one of disable, allow, prefer, require, verify-ca \
+     and verify-full?";
+
 /// Where to connect, and what the URL says about what stands in between.
 #[derive(Clone)]
 pub(super) struct Target {
@@ -47,9 +51,9 @@ impl Target {
             }
         }
         let url = if kept.is_empty() { base.into() } else { format!("{base}?{}", kept.join("&")) };
-        // sqlx's own words: they name what is malformed and never repeat the URL.
+        // Not in sqlx's words: those repeat a value, and in a malformed URL that may be anything.
         let options = PgConnectOptions::from_str(&url)
-            .map_err(|cause| Error::option("databaseUrl", format!("cannot be read: {cause}")))?
+            .map_err(|_| Error::option("databaseUrl", UNREADABLE))?
             // PgBouncer refuses start-up parameters that it does not know, and this is one.
             .extra_float_digits(None);
         let options = match options.get_application_name() {

@@ -10,6 +10,12 @@ const baileysService = require('../services/baileysService');
 
 const router = Router();
 
+// A name of somebody else's that leads here (DNS rebinding) would make other sites this one.
+router.use((request, response, next) => {
+  if (request.hostname !== '127.0.0.1') throw new HttpError(403, 'ask for 127.0.0.1');
+  next();
+});
+
 /** The offline endpoint's phone scans the agent's QR code. */
 router.post('/scan/:agentId', async (request, response) => {
   const { qrCode } = await baileysService.getStatus(request.params.agentId);

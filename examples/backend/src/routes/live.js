@@ -19,6 +19,7 @@ const MAX_CLIENTS = 100;
 const clients = new Set();
 let timer;
 let soon;
+let telling = false;
 
 /** A QR code links a phone: the page gets a picture of it, and here only a sign that it is new. */
 function withoutCode({ qrCode, ...agent }) {
@@ -44,12 +45,15 @@ async function state() {
 async function tell() {
   clearTimeout(soon);
   soon = undefined;
+  if (telling) return; // a database that hangs is asked once; the next second tells what came
+  telling = true;
   let event;
   try {
     event = `data: ${JSON.stringify(await state())}\n\n`;
   } catch (error) {
     event = `: ${error.code ?? 'failed'}\n\n`; // the next look may succeed
   }
+  telling = false;
   for (const response of clients) {
     if (!response.writableNeedDrain) response.write(event); // who is slow gets the next one
   }
@@ -84,4 +88,4 @@ function close() {
 
 baileysService.changes.on('change', changed);
 
-module.exports = { live, close, clients };
+module.exports = { live, close };
