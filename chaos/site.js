@@ -139,8 +139,8 @@ class Site {
   async kill(place) {
     place.record.expected = true;
     place.child.kill('SIGKILL');
+    place.record.killedAt = History.now(); // others may know of it before we do
     await place.child.exited;
-    place.record.killedAt = History.now();
   }
 
   async freeze(place, ms) {
