@@ -115,4 +115,5 @@ process.on('message', async ({ id, command, ...args }) => {
   }
 });
 process.on('disconnect', () => process.exit());
+process.on('error', () => process.exit()); // told too late: whoever listened has gone
 process.send({ event: 'ready' });
