@@ -58,11 +58,11 @@ pub fn legacy(ring: &KeyRing, data: &[u8]) {
 
     // The three parts on lines of their own.
     let mut parts = text.splitn(3, '\n');
-    if let (Some(encrypted), Some(iv), Some(tag)) = (parts.next(), parts.next(), parts.next()) {
-        if let Ok(legacy) = Legacy::parse(encrypted, iv, tag) {
-            let context = Context::credentials("agent-1");
-            assert!(ring.open_legacy(&legacy, &context).is_err(), "nobody encrypted this");
-        }
+    if let (Some(encrypted), Some(iv), Some(tag)) = (parts.next(), parts.next(), parts.next())
+        && let Ok(legacy) = Legacy::parse(encrypted, iv, tag)
+    {
+        let context = Context::credentials("agent-1");
+        assert!(ring.open_legacy(&legacy, &context).is_err(), "nobody encrypted this");
     }
 
     let parsed = serde_json::from_str::<Value>(text);
