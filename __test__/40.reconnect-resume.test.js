@@ -107,9 +107,6 @@ describe.each(KINDS)('resuming on %s', (kind) => {
     await first.scheduler.resumeAll();
     const second = resumerOf({ connectsPerSecond: 10 });
     await second.scheduler.resumeAll();
-    const watched = first.scheduler;
-    // It hears of the second one at its next look.
-    await watched.resumeAll();
     let fewest = Infinity;
     const looking = setInterval(() => (fewest = Math.min(fewest, count(first, second))), 5);
     await first.guard.shutdown({ timeoutMs: 5000 });

@@ -16,6 +16,7 @@ const path = require('node:path');
 const { stripVTControlCharacters } = require('node:util');
 
 const { cleanUp, defer } = require('../__test__/support/cleanup');
+const { providePooler } = require('../__test__/support/pgbouncer');
 const { provideServer } = require('../__test__/support/test-server');
 
 const ROOT = path.join(__dirname, '..');
@@ -70,6 +71,8 @@ function summary(name, code, { passed, failed }, lines) {
 
 /** @returns {Promise<Summary>} */
 async function rustTests(args) {
+  const without = await providePooler();
+  if (without) skipped.add(`SKIPPED: tests/postgres/poolers.rs, because ${without}`);
   const count = { passed: 0, failed: 0 };
   const lines = [];
   const code = await run('cargo', ['test', '--locked', '--no-fail-fast', ...args], (line) => {

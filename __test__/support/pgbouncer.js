@@ -138,4 +138,18 @@ async function startPgBouncer({
   return bouncer;
 }
 
-module.exports = { describeWithPgBouncer, startPgBouncer };
+/**
+ * For the Rust tests, which find it in the environment.
+ *
+ * @returns {Promise<string | undefined>} why there is none
+ */
+async function providePooler() {
+  if (process.env.TEST_PGBOUNCER_URL) return undefined;
+  const { missing } = findPgBouncer();
+  if (missing !== undefined) return missing;
+  const bouncer = await startPgBouncer({ poolSize: 3 });
+  process.env.TEST_PGBOUNCER_URL = bouncer.through(process.env.TEST_DATABASE_URL);
+  return undefined;
+}
+
+module.exports = { describeWithPgBouncer, providePooler, startPgBouncer };

@@ -182,15 +182,15 @@ class Engine {
   }
 
   /**
-   * Hands sessions over to peers that are there to take them, one by one at the pace at which
-   * those can connect, so that none is without a socket for long.
+   * Hands sessions over to peers that are there to take them, one by one at the pace at which a
+   * single one may connect: whoever has the fewest takes most of them, and is to have no line.
    */
   async #drain({ timeoutMs, beforeRelease }) {
     if (this.stopped) return;
     const peers = await this.#resuming.leave(); // so that the others share without this one
     const agents = [...this.#attempts.keys()].filter((id) => this.#attempts.get(id).claim.held);
     if (!peers || agents.length === 0) return;
-    const pace = this.#options.numbers.connectsPerSecond * peers;
+    const pace = this.#options.numbers.connectsPerSecond;
     const gapMs = Math.min(1000 / pace, (0.8 * timeoutMs) / agents.length);
     const started = performance.now();
     const under = [];

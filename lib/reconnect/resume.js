@@ -30,7 +30,6 @@ class Resuming {
   #sweep;
   #looking;
   #again = false;
-  #peers = 0;
   #balancedAt = -Infinity;
   #leftThere = 0;
   #refused = new Map(); // agent -> when it may be tried again
@@ -76,22 +75,26 @@ class Resuming {
 
   /** Leaves it to the others, of which it returns the number. */
   async leave() {
-    const took = this.#running;
-    const peers = this.stopTaking();
+    if (!this.stopTaking()) return 0;
     await this.#looking;
-    // Where the database cannot be told, this instance is dead to the others soon.
-    if (took) await settle(this.#deps.native.leave()).catch(() => {});
-    return peers;
+    try {
+      // The last look may be of before they came.
+      const { peers } = await settle(this.#deps.native.look(0));
+      await settle(this.#deps.native.leave());
+      return peers;
+    } catch {
+      return 0; // the database cannot be told: this instance is dead to the others soon
+    }
   }
 
-  /** Takes nothing from now on. Returns how many others take part. */
+  /** Takes nothing from now on. Returns whether it did until now. */
   stopTaking() {
     const took = this.#running;
     this.#running = false;
     this.#stopWatching?.();
     clearTimeout(this.#sweep);
     this.#run?.finish();
-    return took ? this.#peers : 0;
+    return took;
   }
 
   async #start() {
@@ -148,7 +151,6 @@ class Resuming {
   async #lookOnce() {
     const { native, options } = this.#deps;
     const look = await settle(native.look(this.#room()));
-    this.#peers = look.peers;
     this.#run?.saw(look);
     const take = look.take.filter((agentId) => this.#mayTake(agentId));
     const taken = take.length > 0 && this.#running ? await this.#take(take) : 0;
