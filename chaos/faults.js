@@ -45,6 +45,20 @@ const faults = {
     await pause(ms);
     place.proxy.delay(0);
   },
+  /** The same three upon its way to WhatsApp. */
+  async hangUp(site, place) {
+    place.line.cut();
+  },
+  async mute(site, place, ms) {
+    place.line.blackhole(true);
+    await pause(ms);
+    place.line.blackhole(false);
+  },
+  async lag(site, place, ms) {
+    place.line.delay(100);
+    await pause(ms);
+    place.line.delay(0);
+  },
   async endpoint(site, place, ms) {
     await site.endpoint.fail('http');
     await site.endpoint.fail('drop');
