@@ -66,6 +66,17 @@ test('a clean history passes, and its figures are right', () => {
   expect(figures.uptime).toBeCloseTo((900 + 5100 + 2800) / 10_000);
 });
 
+test('a replaced client that closes its socket late leaves no gap', () => {
+  const history = clean();
+  const { endpoint, run } = history;
+  endpoint.find(({ type, conn }) => type === 'close' && conn === 2).at = 7300;
+  endpoint.sort((a, b) => a.at - b.at);
+  endpoint.push({ at: 9800, type: 'close', conn: 3, jid: 'j' });
+  endpoint.push({ at: 9900, type: 'active', conn: 4, jid: 'j' });
+  run.promisedMs = 2000;
+  expect(kindsOf(history)).toEqual([]);
+});
+
 test.each([
   [
     'two owners',

@@ -118,21 +118,27 @@ function* deaths(processes) {
 
 /** Without faults of the database or of WhatsApp, no session is down for longer than promised. */
 function* gaps(endpoint, { from, healed, promisedMs, away = [] }) {
-  const closed = new Map();
-  const since = new Map();
+  for (const { jid, from: down, to: at } of gapsOf(endpoint)) {
+    if (at < from || at > healed) continue;
+    const excused = away.reduce((sum, one) => sum + overlap(down, at, one.from, one.to), 0);
+    if (at - down - excused > promisedMs) {
+      yield { kind: 'session down for too long', agent: jid, what: `${round(at - down)} ms` };
+    }
+  }
+}
+
+/** When sessions had no socket; one that is replaced has two for a moment, and closes the old one late. */
+function* gapsOf(endpoint) {
+  const sessions = new Map(); // jid → its sockets, and since when there is none
   for (const { type, at, jid, conn } of endpoint) {
+    const session = sessions.get(jid) ?? { sockets: new Set(), closedAt: undefined };
     if (type === 'active') {
-      since.set(conn, jid);
-      const down = closed.get(jid);
-      closed.delete(jid);
-      if (down === undefined || at < from || at > healed) continue;
-      const excused = away.reduce((sum, one) => sum + overlap(down, at, one.from, one.to), 0);
-      if (at - down - excused > promisedMs) {
-        yield { kind: 'session down for too long', agent: jid, what: `${round(at - down)} ms` };
-      }
-    } else if (type === 'close' && since.has(conn)) {
-      closed.set(since.get(conn), at);
-      since.delete(conn);
+      sessions.set(jid, session);
+      if (session.closedAt !== undefined) yield { jid, from: session.closedAt, to: at };
+      session.closedAt = undefined;
+      session.sockets.add(conn);
+    } else if (type === 'close' && session.sockets.delete(conn) && session.sockets.size === 0) {
+      session.closedAt = at;
     }
   }
 }

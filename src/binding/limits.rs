@@ -1,8 +1,5 @@
 //! Rate limits in the database of a guard.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use napi::Env;
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
@@ -12,7 +9,7 @@ use super::outcome::{Pending, pending};
 use crate::error::{Error, Result};
 use crate::rate_limit::time::after;
 use crate::rate_limit::{Kind, Rule};
-use crate::store::{Limit, LimitId, Store, Verdict};
+use crate::store::{Limit, LimitId, Verdict};
 
 /// What a limiter allows, already checked by `lib/rate-limit`.
 #[napi(object, object_to_js = false)]
@@ -61,23 +58,6 @@ impl From<Verdict> for LimitAnswer {
     }
 }
 
-/// How long a request waits for a database server to count it.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Waits for an answer, but not as long as a call that must be made would: a request that is
-/// only counted had better fail, or be counted in memory. A local file is never away.
-async fn in_time<T>(store: &Arc<dyn Store>, call: impl Future<Output = Result<T>>) -> Result<T> {
-    if store.one_machine() {
-        return call.await;
-    }
-    tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| {
-        Err(Error::DatabaseUnavailable {
-            action: "counting a hit".to_owned(),
-            cause: format!("no answer within {} s", PATIENCE.as_secs()),
-        })
-    })
-}
-
 fn limit(rule: LimitRule, waits: bool) -> Result<Limit> {
     let kind = Kind::named(&rule.algorithm)
         .ok_or_else(|| Error::option("algorithm", "is not one of those known"))?;
@@ -106,7 +86,7 @@ impl NativeGuard {
         pending(env, async move {
             let take = async {
                 let (id, limit) = (self::id(&id)?, limit(rule, waits)?);
-                in_time(this.store(), this.store().take_points(&id, &limit, points, None)).await
+                this.hits.take(id, limit, points).await
             };
             take.await.map(LimitAnswer::from).into()
         })

@@ -16,6 +16,7 @@
 
 mod auth;
 mod diagnosis;
+mod hits;
 mod limits;
 mod postgres;
 mod sqlite;
@@ -28,6 +29,7 @@ use async_trait::async_trait;
 
 pub use auth::{AuthChange, AuthKey, AuthRow, AuthStore, AuthSwap, SessionData};
 pub use diagnosis::{Diagnosis, Exposed, NetworkFacts};
+pub use hits::Hits;
 pub use limits::{Limit, LimitId, LimitStore, Verdict};
 pub use url::DatabaseUrl;
 
