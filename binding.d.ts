@@ -119,6 +119,8 @@ export declare class NativeScheduler {
   resume(agentIds: Array<string>): Promise<number[] | Error>
   /** The claim of a turn is held: may it connect? Nothing when the turn is over. */
   admit(agentId: string, turn: number): Promise<Admission | undefined | Error>
+  /** Whether a turn is not over. What `admit` said may be old when JavaScript hears of it. */
+  isTurn(agentId: string, turn: number): boolean
   /** The user's `connect` has returned. */
   opened(agentId: string, turn: number): void
   /** The connect of this session shows life. */

@@ -416,8 +416,9 @@ class Guard extends EventEmitter {
     await withTimeout(Promise.all(claims.map(close)), left());
     await withTimeout(Promise.all(claims.map((claim) => claim.flush())), left());
     this.#heartbeat?.stop();
+    // Before others may have them, as in Claim.release().
+    for (const claim of claims) if (claim.held) claim.end('released');
     const told = await this.#native.shutdown(Math.max(left(), 0.2 * timeoutMs));
-    for (const claim of claims) claim.end('released');
     this.#listeners.clear();
     if (!told) {
       this.#options.logger.warn(

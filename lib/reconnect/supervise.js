@@ -24,6 +24,8 @@ function supervised(engine, host, options) {
     life.forget = () => session.forget();
     await session.open();
   };
+  /** A person's wish to pair anew is for this time. */
+  opener.disarm = () => (options.pairAnew = false);
   opener.forget = async (claim) => clearAuth(await openAuth(host, options, claim));
   return opener;
 }
