@@ -64,6 +64,18 @@ test('a clean history passes, and its figures are right', () => {
   expect(violations).toEqual([]);
   expect(figures).toMatchObject({ agents: 1, claims: 3, writes: 5, refused: 1, backMs: 400 });
   expect(figures.uptime).toBeCloseTo((900 + 5100 + 2800) / 10_000);
+  expect(figures.wholeUptime).toBe(figures.uptime);
+});
+
+test('time without WhatsApp is no time without a session, time without the database is', () => {
+  const history = clean();
+  history.run.away = [
+    { what: 'endpoint', from: 900, to: 1900 },
+    { what: 'outage', from: 1900, to: 2000 },
+  ];
+  const { uptime, wholeUptime } = check(history).figures;
+  expect(uptime).toBeCloseTo((800 + 5100 + 2800) / 9000);
+  expect(wholeUptime).toBeCloseTo((900 + 5100 + 2800) / 10_000);
 });
 
 test('a replaced client that closes its socket late leaves no gap', () => {

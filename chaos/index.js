@@ -61,7 +61,7 @@ const TOLD = 20;
 
 function report(results) {
   const columns = ['worker', 'database', 'seed', 'faults', 'claims', 'writes', 'refused'];
-  columns.push('uptime', 'back after', 'what must not be');
+  columns.push('uptime', 'all faults counted', 'back after', 'what must not be');
   console.log(`\n| ${columns.join(' | ')} |\n|${' --- |'.repeat(columns.length)}`);
   for (const result of results) {
     const kinds = {};
@@ -75,6 +75,7 @@ function report(results) {
       result.writes,
       result.refused,
       `${(result.uptime * 100).toFixed(1)} %`,
+      `${(result.wholeUptime * 100).toFixed(1)} %`,
       result.backMs === null ? 'never' : `${(result.backMs / 1000).toFixed(1)} s`,
       Object.entries(kinds)
         .map(([kind, count]) => `${kind}: ${count}`)
