@@ -254,7 +254,7 @@ class Guard extends EventEmitter {
     const sessions = await settle(this.#native.sessions(active, mine));
     return sessions.map((session) => {
       for (const name of SESSION_DATES) {
-        session[name] = session[name] === undefined ? null : new Date(session[name]);
+        session[name] = dateOf(session[name]);
       }
       session.owner = session.owner ? ownerFrom(session.owner) : null;
       return session;
@@ -541,6 +541,12 @@ class Guard extends EventEmitter {
     this.#options.logger.warn(`[BAILEYS] ${what}: ${error?.message ?? error}`);
     this.#tell('trouble', { what, error });
   }
+}
+
+/** A host's column may hold a moment that no Date can. */
+function dateOf(ms) {
+  const date = new Date(ms ?? NaN);
+  return Number.isNaN(date.getTime()) ? null : date;
 }
 
 /** Waits for `promise`, but not for longer than `ms`. */
