@@ -74,7 +74,11 @@ class Guard extends EventEmitter {
       call: (callback, ...args) => this.#call(callback, ...args),
       trouble: (what, error) => this.#trouble(what, error),
       tell: (event, details) => this.#tell(event, details),
-      claimFree: (agentIds) => this.#claimMany(agentIds),
+      claimFree: async (agentIds) => {
+        // They come from the host's table, where anything may be.
+        for (const agentId of agentIds) checkId(agentId, 'agentId');
+        return this.#claimMany(agentIds);
+      },
       checkOpen: () => this.#checkOpen(),
       isBeating: () => this.#heartbeat !== undefined,
     });
