@@ -12,6 +12,7 @@ const {
   checkOptionalBoolean,
   checkOptionalFunction,
   checkOptionalId,
+  describe,
   invalidArgument,
 } = require('./arguments');
 const { useGuardedAuthState } = require('./auth-state');
@@ -195,9 +196,12 @@ class Guard extends EventEmitter {
   async claimInstances(agentIds, options) {
     const { userId } = checkObject(options, 'options');
     if (!Array.isArray(agentIds)) throw invalidArgument('agentIds', 'must be an array of strings');
-    agentIds.forEach((agentId, index) => checkId(agentId, `agentIds[${index}]`));
+    // A copy: what is checked is what is claimed, and an array with holes has them checked, too.
+    const checked = Array.from(agentIds, (agentId, index) =>
+      checkId(agentId, `agentIds[${index}]`),
+    );
     const user = checkOptionalId(userId, 'userId');
-    const answer = await this.#claimMany(agentIds, user);
+    const answer = await this.#claimMany(checked, user);
     for (const { agentId, owner } of answer.inUse) this.#insight.claimRefused(agentId, owner);
     return answer;
   }
@@ -522,7 +526,7 @@ class Guard extends EventEmitter {
     if (!callback) return;
     const failed = (error) => {
       if (this.#shutdown && error?.code === 'ERR_SHUT_DOWN') return; // it was cut short, that is all
-      this.#trouble(`a listener (${callback.name || 'anonymous'}) failed`, error);
+      this.#trouble(`a listener (${nameOf(callback)}) failed`, error);
     };
     try {
       Promise.resolve(callback(...args)).catch(failed);
@@ -537,13 +541,30 @@ class Guard extends EventEmitter {
       this.emit(event, details);
     } catch (error) {
       const { logger } = this.#options;
-      logger.warn(`[BAILEYS] a listener of ${event} failed: ${error?.message ?? error}`);
+      logger.warn(`[BAILEYS] a listener of ${event} failed: ${messageOf(error)}`);
     }
   }
 
   #trouble(what, error) {
-    this.#options.logger.warn(`[BAILEYS] ${what}: ${error?.message ?? error}`);
+    this.#options.logger.warn(`[BAILEYS] ${what}: ${messageOf(error)}`);
     this.#tell('trouble', { what, error });
+  }
+}
+
+/** What a user's function threw, which may be anything, and is logged all the same. */
+function messageOf(error) {
+  try {
+    return String(error?.message ?? error);
+  } catch {
+    return describe(error);
+  }
+}
+
+function nameOf(callback) {
+  try {
+    return String(callback.name || 'anonymous');
+  } catch {
+    return 'anonymous';
   }
 }
 

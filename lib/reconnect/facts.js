@@ -32,10 +32,10 @@ function factsOf(end) {
     seen.add(one);
     facts.code ??=
       codeIn(one.output?.statusCode) ?? codeIn(one.statusCode) ?? codeIn(one.data?.statusCode);
-    const system = typeof one.code === 'string' ? one.code : (one.data?.code ?? '');
-    facts.text += ` ${one.message ?? ''} ${system}`;
-    if (one instanceof GuardError || String(one.code).startsWith('ERR_')) {
-      facts.guardCode ??= String(one.code);
+    const system = textIn(one.code) ?? textIn(one.data?.code) ?? '';
+    facts.text += ` ${textIn(one.message) ?? ''} ${system}`;
+    if (textIn(one.code) && (one instanceof GuardError || one.code.startsWith('ERR_'))) {
+      facts.guardCode ??= one.code;
       facts.loss ??= typeof one.reason === 'string' ? one.reason : undefined;
     }
   }
@@ -51,6 +51,11 @@ function isLastDisconnect(end) {
 
 function isEmpty(object) {
   return Object.keys(object).length === 0 && Object.getPrototypeOf(object) === Object.prototype;
+}
+
+/** Errors come from everywhere, and carry anything. */
+function textIn(value) {
+  return typeof value === 'string' ? value : undefined;
 }
 
 function isObject(value) {
