@@ -114,7 +114,7 @@ async function importAuthState(claim, { states, open }, options) {
 }
 
 function objectOr(value) {
-  return value && typeof value === 'object' ? value : undefined;
+  return value && typeof value === 'object' && !Array.isArray(value) ? value : undefined;
 }
 
 /** The credentials within a host's `session_data`: `{ creds }`, or the credentials themselves. */
