@@ -13,7 +13,7 @@ const SCRIPT = path.join(__dirname, 'fixtures', 'odd-arguments.js');
 
 test('what is public answers odd values with a code of its own', async () => {
   const seed = process.env.ODD_SEED ?? '1';
-  const calls = process.env.ODD_CALLS ?? '100';
+  const calls = process.env.ODD_CALLS ?? '60';
   const folder = temporaryFolder(); // some of the odd values are names of files
   const child = startScript(SCRIPT, { args: [seed, calls, folder], cwd: folder });
   const { code, signal } = await child.exited;

@@ -42,6 +42,15 @@ function factsOf(end) {
   return facts;
 }
 
+/** The same of what a connect threw, which may be anything: what cannot be read is a failure, too. */
+function factsOfThrown(error) {
+  try {
+    return factsOf(error);
+  } catch {
+    return { text: '' };
+  }
+}
+
 /** `{ error, date }` as Baileys gives it, where the error may be missing. */
 function isLastDisconnect(end) {
   return (
@@ -91,4 +100,4 @@ function reconnectDelays(count, options) {
   return native.reconnectDelays(checkNumbers(checkObject(options, 'options')), count);
 }
 
-module.exports = { classifyDisconnect, factsOf, reasonOf, reconnectDelays };
+module.exports = { classifyDisconnect, factsOf, factsOfThrown, reasonOf, reconnectDelays };
