@@ -2,7 +2,7 @@
 
 // The stored state of one claim: values by (type, id), read and written under its fence.
 
-const { ClaimLostError, settle } = require('../errors');
+const { ClaimLostError, DecryptionError, settle } = require('../errors');
 const { Cache } = require('./cache');
 const { decode, encode } = require('./values');
 const { Writes } = require('./writes');
@@ -89,7 +89,14 @@ class StoredState {
   /** The host's `session_data`, parsed; undefined where there is none. */
   async sessionData() {
     const text = await this.#fenced(this.#native.sessionData());
-    return text === null || text === undefined ? undefined : JSON.parse(text);
+    if (text === null || text === undefined) return undefined;
+    try {
+      return JSON.parse(text);
+    } catch {
+      const { agentId } = this.#claim;
+      const message = `agent ${agentId}: malformed envelope: session_data is not JSON`;
+      throw new DecryptionError('ERR_MALFORMED_ENVELOPE', message, { agentId });
+    }
   }
 
   #checkHeld() {

@@ -3,10 +3,12 @@
 // Connects sessions: the native side says whose turn it is, this claims, calls the user's function
 // and reports back what became of it. `scheduler.js` is its public face.
 
+const { isNativeError } = require('node:util').types;
+
 const { GuardError, settle } = require('../errors');
 const native = require('../native');
 const { Attempt, sessionEnded } = require('./attempt');
-const { factsOf } = require('./facts');
+const { factsOf, factsOfThrown } = require('./facts');
 const { Resuming } = require('./resume');
 const { giveBack, retireSession, showConflict } = require('./row');
 const { ReconnectStats } = require('./stats');
@@ -251,7 +253,7 @@ class Engine {
       await this.#open(id, attempt);
     } catch (error) {
       if (attempt?.over || this.stopped) return undefined; // its end was told already
-      const facts = { ...factsOf(error), found: 'connectFailed', ended: false };
+      const facts = { ...factsOfThrown(error), found: 'connectFailed', ended: false };
       const decision = this.#native.failed(id, turn, facts);
       if (decision) this.#decided(id, decision, facts, error);
     } finally {
@@ -309,7 +311,7 @@ class Engine {
     if (!news) return told;
     this.stats.decided(told);
     this.#attempts.get(id)?.decided?.(told);
-    this.#end(id, error instanceof Error ? error : sessionEnded(id, decision.reason));
+    this.#end(id, isNativeError(error) ? error : sessionEnded(id, decision.reason));
     const over = decision.action === 'stop' || decision.action === 'giveUp';
     // Begun before anybody is told: whoever connects it anew from there waits for the end of it.
     if (over) {

@@ -284,7 +284,7 @@ class Socket {
 
   /** Stopped here, to go on elsewhere or later: nobody is connected meanwhile. */
   #endedForNow(reason) {
-    return reason?.code === 'ERR_SESSION_ENDED' && reason === this.#signal.reason;
+    return reason === this.#signal.reason && reason?.code === 'ERR_SESSION_ENDED';
   }
 }
 
