@@ -85,8 +85,11 @@ export declare class NativeGuard {
   watchFreed(): Promise<void | Error>
   /** Gives everything back and closes; false when the database could not be told in time. */
   shutdown(timeoutMs: number): Promise<boolean>
-  /** Decides about a hit and counts it. */
-  takePoints(id: Uint8Array, rule: LimitRule, points: number, waits: boolean): Promise<LimitAnswer | Error>
+  /**
+   * Decides about hits of one limit, one after the other, and counts them. `keys` has 16 bytes
+   * for each; the answer six numbers for each, in the order of `LimitAnswer`.
+   */
+  takePoints(keys: Uint8Array, rule: LimitRule, points: number, waits: boolean): Promise<Float64Array | Error>
   /** What a hit of one point would get. */
   peekPoints(id: Uint8Array, rule: LimitRule): Promise<LimitAnswer | Error>
   /** Gives points back of a hit that was admitted at `hitAt`. */

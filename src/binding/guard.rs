@@ -15,7 +15,7 @@ use crate::clock::BootClock;
 use crate::error::Result;
 use crate::ownership::neighbours::Place;
 use crate::ownership::{HeartbeatSettings, Ownership, Settings};
-use crate::store::{self, DatabaseUrl, Hits, SessionFilter, Store, StoreOptions};
+use crate::store::{self, DatabaseUrl, SessionFilter, Store, StoreOptions};
 
 /// How long a call to the database may take before it counts as unanswered.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -122,7 +122,6 @@ pub struct OwnershipStats {
 #[derive(Clone)]
 pub struct NativeGuard {
     pub(super) ownership: Arc<Ownership>,
-    pub(super) hits: Arc<Hits>,
 }
 
 impl NativeGuard {
@@ -164,10 +163,9 @@ impl NativeGuard {
                 keep_when_store_lost: options.keep_when_store_lost,
                 fresh_id: || uuid::Uuid::new_v4().to_string(),
             };
-            let hits = Arc::new(Hits::new(store.clone()));
             let ownership =
                 Ownership::new(store, Arc::new(BootClock), settings, Place::here(), events);
-            Ok(Self { ownership: Arc::new(ownership), hits })
+            Ok(Self { ownership: Arc::new(ownership) })
         };
         let guard = within_runtime_if_available(open);
         if guard.is_ok() {

@@ -16,7 +16,6 @@
 
 mod auth;
 mod diagnosis;
-mod hits;
 mod limits;
 mod postgres;
 mod sqlite;
@@ -29,7 +28,6 @@ use async_trait::async_trait;
 
 pub use auth::{AuthChange, AuthKey, AuthRow, AuthStore, AuthSwap, SessionData};
 pub use diagnosis::{Diagnosis, Exposed, NetworkFacts};
-pub use hits::Hits;
 pub use limits::{Limit, LimitId, LimitStore, Verdict};
 pub use url::DatabaseUrl;
 

@@ -9,7 +9,7 @@ use baileys_guard::rate_limit::sliding::SlidingWindow;
 use baileys_guard::rate_limit::time::Steady;
 use baileys_guard::rate_limit::window::FixedWindow;
 use baileys_guard::rate_limit::{Algorithm, Decision, Kind, Rule};
-use baileys_guard::store::{Hits, Limit, LimitId, Store, Verdict};
+use baileys_guard::store::{Limit, LimitId, Store, Verdict};
 use tokio::task::JoinSet;
 
 use super::Site;
@@ -199,32 +199,6 @@ pub async fn calls_with_many_keys_in_any_order_never_stop_each_other(site: &Site
         for (_, mut used) in used {
             used.sort_unstable();
             assert_eq!(used, (1..=80).collect::<Vec<u64>>(), "{kind:?}");
-        }
-    }
-}
-
-pub async fn hits_that_come_together_are_counted_one_by_one(site: &Site) {
-    let hits = Arc::new(Hits::new(site.member("a").await.store));
-    for (number, kind) in KINDS.into_iter().enumerate() {
-        let mut calls = JoinSet::new();
-        for call in 0..900_u64 {
-            let hits = hits.clone();
-            // Three limiters, of different limits and points.
-            let (limiter, key) = (call % 3, call / 3 % 10);
-            let limit = limit(kind, rule(20 + limiter as u32, 600_000));
-            calls.spawn(async move {
-                let key = id(1_000 * (number as u64 + 1) + 100 * limiter + key);
-                let verdict = hits.take(key, limit, 1 + limiter as u32).await.unwrap();
-                (key, limiter, verdict.decision.allowed)
-            });
-        }
-        let mut passed: HashMap<LimitId, (u64, u64)> = HashMap::new();
-        for (key, limiter, allowed) in calls.join_all().await {
-            passed.entry(key).or_insert((limiter, 0)).1 += u64::from(allowed);
-        }
-        assert_eq!(passed.len(), 30);
-        for (limiter, passed) in passed.into_values() {
-            assert_eq!(passed, (20 + limiter) / (1 + limiter), "{kind:?}");
         }
     }
 }
