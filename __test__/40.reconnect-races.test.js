@@ -164,6 +164,35 @@ describe.each(KINDS)('races of one agent on %s', (kind) => {
     await scheduler.stop();
   });
 
+  test('a beforeRelease that hangs does not keep sessions connecting after a shutdown', async () => {
+    const peer = schedulerOf();
+    await peer.scheduler.resumeAll(); // somebody to hand over to
+    const { guard, scheduler, events } = schedulerOf({
+      connect: async (id) => {
+        if (id.startsWith('bad')) throw new Error('not now');
+        scheduler.connected(id);
+      },
+    });
+    await scheduler.resumeAll();
+    const good = agent();
+    scheduler.schedule(good, { userId: 'u' });
+    scheduler.schedule(`bad-${good}`, { userId: 'u' });
+    await events.next('connected');
+    const asked = [];
+    await guard.shutdown({
+      timeoutMs: 500,
+      beforeRelease: ({ agentId }) => {
+        asked.push(agentId);
+        return new Promise(() => {});
+      },
+    });
+    expect(asked).toContain(good);
+    expect(scheduler.pending()).toEqual([]);
+    const told = events.all.length;
+    await new Promise((resolve) => setTimeout(resolve, 500)); // it would try again every 200 ms
+    expect(events.all.slice(told)).toEqual([]);
+  });
+
   test('superviseSession over a stop leaves no claim behind', async () => {
     const id = agent();
     const { guard, scheduler } = schedulerOf({ makeSocket: () => {}, connect: undefined });

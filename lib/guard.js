@@ -28,6 +28,7 @@ const { GuardLimits, NativeLimitStore } = require('./rate-limit/guard-limits');
 const { Tallies } = require('./rate-limit/tallies');
 const { Reconnecting } = require('./reconnect');
 const { classifyDisconnect } = require('./reconnect/facts');
+const { withLimit } = require('./with-limit');
 
 const SESSION_DATES = ['lastConnected', 'updatedAt'];
 
@@ -416,13 +417,13 @@ class Guard extends EventEmitter {
     };
     // The heart goes on beating until the sockets are closed: nobody may take over before.
     // Most of the time is for handing sessions over one by one, the rest for what is left then.
-    await withTimeout(
+    await withLimit(
       this.#reconnecting.end({ timeoutMs: timeoutMs * 0.6, beforeRelease: close }),
       timeoutMs * 0.8,
     );
     const claims = [...this.#claims.values()];
-    await withTimeout(Promise.all(claims.map(close)), left());
-    await withTimeout(Promise.all(claims.map((claim) => claim.flush())), left());
+    await withLimit(Promise.all(claims.map(close)), left());
+    await withLimit(Promise.all(claims.map((claim) => claim.flush())), left());
     this.#heartbeat?.stop();
     // Before others may have them, as in Claim.release().
     for (const claim of claims) if (claim.held) claim.end('released');
@@ -573,14 +574,6 @@ function nameOf(callback) {
 function dateOf(ms) {
   const date = new Date(ms ?? NaN);
   return Number.isNaN(date.getTime()) ? null : date;
-}
-
-/** Waits for `promise`, but not for longer than `ms`. */
-async function withTimeout(promise, ms) {
-  let timer;
-  const late = new Promise((resolve) => (timer = setTimeout(resolve, ms)));
-  await Promise.race([promise, late]);
-  clearTimeout(timer);
 }
 
 module.exports = { Guard };

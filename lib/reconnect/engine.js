@@ -7,6 +7,7 @@ const { isNativeError } = require('node:util').types;
 
 const { GuardError, settle } = require('../errors');
 const native = require('../native');
+const { withLimit } = require('../with-limit');
 const { Attempt, sessionEnded } = require('./attempt');
 const { factsOf, factsOfThrown } = require('./facts');
 const { Resuming } = require('./resume');
@@ -182,7 +183,7 @@ class Engine {
   }
 
   async #stop({ release }) {
-    const remembered = withLimit(settle(this.#native.remember()), REMEMBER_MS);
+    const remembered = withLimit(settle(this.#native.remember()), REMEMBER_MS).catch(() => {});
     this.#native.stop();
     const left = release ? this.#resuming.leave() : this.#resuming.stopTaking();
     for (const id of [...this.#attempts.keys()]) {
@@ -464,14 +465,6 @@ class Engine {
 
 function pause(ms) {
   return new Promise((resolve) => setTimeout(resolve, Math.max(0, ms)));
-}
-
-/** Waits for a promise, but not for longer than that, and not for its failure. */
-async function withLimit(promise, ms) {
-  let timer;
-  const late = new Promise((resolve) => (timer = setTimeout(resolve, ms)));
-  await Promise.race([promise.catch(() => {}), late]);
-  clearTimeout(timer);
 }
 
 module.exports = { Engine };
