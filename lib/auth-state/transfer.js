@@ -35,8 +35,8 @@ function isNewer(a, b) {
 /** Bytes in any form that JSON has for them; whatever else is there are none. */
 function bytesOf(value) {
   if (isUint8Array(value)) return value;
-  const numbers = value?.data ?? value;
-  return Array.isArray(numbers) ? Buffer.from(numbers) : undefined;
+  const data = value?.data ?? value; // numbers, or base64
+  return Array.isArray(data) || typeof data === 'string' ? Buffer.from(data, 'base64') : undefined;
 }
 
 /** Two saves of one pairing, or two pairings? */
