@@ -941,7 +941,7 @@ export interface Guard extends EventEmitter<GuardEvents> {
   /** Answers with {@link health} as JSON: 200, or 503 when not ok. */
   healthHandler(options?: HealthOptions): HealthHandler;
   /**
-   * Hands supervised sessions over while others can take them, awaits `beforeRelease` for each claim,
+   * Hands schedulers' sessions over while others can take them, awaits `beforeRelease` for each claim,
    * releases all at once, stops and closes everything. Safe to call twice. Later calls are refused
    * with `ERR_SHUT_DOWN`, except those that only look, such as {@link metrics}.
    */
