@@ -1,0 +1,76 @@
+'use strict';
+
+// What a guard shows of itself.
+
+const { IncomingMessage, ServerResponse } = require('node:http');
+const { Socket } = require('node:net');
+const { once } = require('node:events');
+
+const { costly, repeat } = require('./repeat');
+
+const READ = 'a call asks the database, many at once share the answer';
+
+/** As much of a registry of prom-client's as is used. */
+class Registry extends Map {
+  registerMetric(metric) {
+    this.set(metric.name, metric);
+  }
+
+  getSingleMetric(name) {
+    return this.get(name);
+  }
+}
+
+const listening = (name) => (tools) =>
+  repeat(
+    () => {
+      const listener = () => {};
+      tools.guard[name]('trouble', listener);
+      tools.guard.off('trouble', listener);
+    },
+    { refused: [() => tools.guard[name]('trouble', 'no function')] },
+  );
+
+const onGuard = {
+  metrics: ({ guard }) => repeat(() => guard.metrics()),
+  metricsText: ({ guard }) =>
+    repeat(() => guard.metricsText({ perAgent: true }), {
+      refused: [() => guard.metricsText({ perAgent: 'yes' })],
+    }),
+  registerMetrics: ({ guard }) =>
+    repeat(
+      async () => {
+        const registry = new Registry();
+        guard.registerMetrics(registry);
+        guard.registerMetrics(registry);
+        for (const metric of registry.values()) await metric.get();
+      },
+      { refused: [() => guard.registerMetrics({})] },
+    ),
+  health: costly(1, READ, ({ guard }) =>
+    repeat(() => guard.health(), { refused: [() => guard.health({ timeoutMs: 0 })] }),
+  ),
+  healthHandler: ({ guard }) =>
+    repeat(() => guard.healthHandler(), { refused: [() => guard.healthHandler({ timeoutMs: 0 })] }),
+};
+
+const others = {
+  HealthHandler: costly(1, READ, ({ guard }) => {
+    const handler = guard.healthHandler();
+    const request = new IncomingMessage(new Socket());
+    return repeat(async () => {
+      const response = new ServerResponse(request);
+      const answered = once(response, 'prefinish');
+      handler(request, response);
+      await answered;
+    });
+  }),
+  on: ({ library }) => listening('on')({ guard: library }),
+  once: ({ library }) => listening('once')({ guard: library }),
+  off: ({ library }) =>
+    repeat(() => library.off('trouble', () => {}), {
+      refused: [() => library.off('trouble', 'no function')],
+    }),
+};
+
+module.exports = { onGuard, others };
