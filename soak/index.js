@@ -51,9 +51,9 @@ async function sqlite() {
 /** Some of each kind, for as long as there is time. */
 function planByTime(minutes, wanted) {
   const plan = [
-    ...Object.entries(works.local).map(([name, make]) => ({ name, make, kind: 'sqlite' })),
-    ...KINDS.flatMap((kind) =>
-      Object.entries(works.stored).map(([name, make]) => ({ name, make, kind })),
+    ...Object.entries(works.local).map(([name, make]) => ({ name, make, on: 'sqlite' })),
+    ...KINDS.flatMap((on) =>
+      Object.entries(works.stored).map(([name, make]) => ({ name, make, on })),
     ),
   ].filter(wanted);
   const ms = (Number(minutes) * 60_000) / plan.length;
@@ -64,9 +64,9 @@ function planByTime(minutes, wanted) {
 function planByCalls(number, wanted) {
   const entries = [
     ...Object.entries({ ...calls.onGuards, ...calls.others }).flatMap(([name, make]) =>
-      (make.part ? KINDS : ['sqlite']).map((kind) => ({ name, make, kind })),
+      (make.part ? KINDS : ['sqlite']).map((on) => ({ name, make, on })),
     ),
-    ...Object.entries(calls.onModule).map(([name, make]) => ({ name, make, kind: 'sqlite' })),
+    ...Object.entries(calls.onModule).map(([name, make]) => ({ name, make, on: 'module' })),
   ];
   return entries.filter(wanted).map((one) => {
     const { part = 1, why } = one.make;
@@ -97,12 +97,13 @@ function line({ name, kind, operations, before, after, grown, note }) {
   return cells.join('  ');
 }
 
-async function start(database, key) {
+/** A guard, and a rival that has what it may not have. */
+async function start(database, key, make) {
   const options = { databaseUrl: database.url, encryptionKey: key, logger: SILENT };
-  const guard = library.createGuard(options);
+  const guard = make(options);
   await guard.migrate();
   guard.startHeartbeat({ intervalMs: 1000 });
-  const rival = library.createGuard(options); // has what others may not
+  const rival = library.createGuard(options);
   rival.startHeartbeat({ intervalMs: 1000 });
   return { ...database, key, guard, rival, library, folder: temporaryFolder() };
 }
@@ -125,25 +126,28 @@ async function main() {
   }
 
   const key = crypto.randomBytes(32).toString('hex');
+  const { createGuard } = library;
   const tools = {
-    sqlite: await start(await sqlite(), key),
-    postgres: await start(await postgres(), key),
+    sqlite: await start(await sqlite(), key, createGuard),
+    postgres: await start(await postgres(), key, createGuard),
+    module: await start(await sqlite(), key, (options) => {
+      library.configure(options);
+      return library;
+    }),
   };
-  library.configure({ databaseUrl: tools.sqlite.url, encryptionKey: key, logger: SILENT });
-  library.startHeartbeat({ intervalMs: 1000 });
   console.log('operations; then at a third and at the end: RSS, heap (MiB), resources, threads,');
   console.log('files, connections, database (MiB)\n');
   const results = [];
-  for (const { name, make, kind, note, progress } of plan) {
-    const { query } = tools[kind];
-    const work = await make(tools[kind]);
+  for (const { name, make, on, note, progress } of plan) {
+    const { kind, query } = tools[on];
+    const work = await make(tools[on]);
     const result = await soak(work, progress(), () => gauge(query, kind));
     await work.end?.();
     results.push({ name, kind, note, ...result });
     console.log(line(results.at(-1)));
   }
   const guards = Object.values(tools).flatMap(({ guard, rival }) => [guard, rival]);
-  await Promise.all([...guards, library].map((guard) => guard.shutdown()));
+  await Promise.all(guards.map((guard) => guard.shutdown()));
   await tools.postgres.client.end();
   const total = results.reduce((sum, { operations }) => sum + operations, 0);
   const failed = results.filter(({ grown }) => grown.length > 0);

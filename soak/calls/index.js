@@ -23,15 +23,8 @@ const onGuards = Object.fromEntries(
   Object.entries(onGuard).map(([name, make]) => [`Guard.${name}`, make]),
 );
 
-/** The same on the default guard. */
-const onModule = Object.fromEntries(
-  Object.entries(onGuard)
-    .filter(([name]) => name in library)
-    .map(([name, make]) => [
-      name,
-      Object.assign((tools) => make({ ...tools, guard: library }), make),
-    ]),
-);
+/** The same with the default guard, which is the module. */
+const onModule = Object.fromEntries(Object.entries(onGuard).filter(([name]) => name in library));
 
 const others = all('others');
 
@@ -42,6 +35,7 @@ const exempt = {
   ClaimLostError: 'made by the refused calls of Claim.update',
   DecryptionError: 'made by the refused calls of decryptBytes',
   shutdown: 'ends the default guard for good; Guard.shutdown is the same on guards of their own',
+  rollback: 'takes away what the other calls need; Guard.rollback is the same on a new database',
   'rate-limit.default': 'is rate-limit itself',
   'rate-limit.rateLimit': 'is rate-limit itself',
   'rate-limit.MemoryStore': 'is MemoryStore',

@@ -26,21 +26,6 @@ const brief = ({ url, key }) =>
 
 const onGuard = {
   migrate: costly(20, READ, ({ guard }) => repeat(() => guard.migrate(), { together: 20 })),
-  rollback: costly(
-    1000,
-    'every call takes the tables away, and they are made anew',
-    async ({ fresh, key }) => {
-      const guard = brief({ url: await fresh(), key });
-      let n = 0;
-      return async () => {
-        for (const end = n + 5; n < end; n++) {
-          await guard.migrate();
-          await guard.rollback();
-        }
-        return 5;
-      };
-    },
-  ),
   claimInstance: costly(5, COMMIT, async ({ guard, rival }) => {
     const agentId = await taken(rival);
     return repeat(async (n) => (await guard.claimInstance(`claimed-${n % AGENTS}`)).release(), {
@@ -119,6 +104,21 @@ const others = {
       },
       { together: 1 },
     ),
+  ),
+  'Guard.rollback': costly(
+    1000,
+    'every call takes the tables away, and they are made anew',
+    async ({ fresh, key }) => {
+      const guard = brief({ url: await fresh(), key });
+      let n = 0;
+      return async () => {
+        for (const end = n + 5; n < end; n++) {
+          await guard.migrate();
+          await guard.rollback();
+        }
+        return 5;
+      };
+    },
   ),
   'Guard.instanceId': ({ guard }) => repeat(() => guard.instanceId),
   StopWatching: ({ guard }) =>

@@ -2,6 +2,7 @@
 
 // Limiters: counted in native tables, which forget by themselves.
 
+const { setMaxListeners } = require('node:events');
 const { IncomingMessage, ServerResponse } = require('node:http');
 const { Socket } = require('node:net');
 
@@ -110,6 +111,7 @@ const others = {
     let n = 0;
     return async () => {
       const away = new AbortController();
+      setMaxListeners(0, away.signal);
       const key = `key-${n++}`;
       const acquire = () => limiter.acquire(key, { signal: away.signal, onProgress() {} });
       const first = await acquire();
