@@ -85,8 +85,11 @@ export declare class NativeGuard {
   watchFreed(): Promise<void | Error>
   /** Gives everything back and closes; false when the database could not be told in time. */
   shutdown(timeoutMs: number): Promise<boolean>
-  /** Decides about a hit and counts it. */
-  takePoints(id: Uint8Array, rule: LimitRule, points: number, waits: boolean): Promise<LimitAnswer | Error>
+  /**
+   * Decides about hits of one limit, one after the other, and counts them. `keys` has 16 bytes
+   * for each; the answer six numbers for each, in the order of `LimitAnswer`.
+   */
+  takePoints(keys: Uint8Array, rule: LimitRule, points: number, waits: boolean): Promise<Float64Array | Error>
   /** What a hit of one point would get. */
   peekPoints(id: Uint8Array, rule: LimitRule): Promise<LimitAnswer | Error>
   /** Gives points back of a hit that was admitted at `hitAt`. */
@@ -119,6 +122,8 @@ export declare class NativeScheduler {
   resume(agentIds: Array<string>): Promise<number[] | Error>
   /** The claim of a turn is held: may it connect? Nothing when the turn is over. */
   admit(agentId: string, turn: number): Promise<Admission | undefined | Error>
+  /** Whether a turn is not over. What `admit` said may be old when JavaScript hears of it. */
+  isTurn(agentId: string, turn: number): boolean
   /** The user's `connect` has returned. */
   opened(agentId: string, turn: number): void
   /** The connect of this session shows life. */

@@ -100,6 +100,27 @@ describe.each(KINDS)('claims on %s', (kind) => {
     });
   });
 
+  test('the signal is aborted before the database may give the agent to anybody else', async () => {
+    const claim = await guardOf().claimInstance('signalled');
+    const { native } = claim;
+    const release = native.release.bind(native);
+    let aborted;
+    native.release = (...args) => {
+      aborted = claim.signal.aborted;
+      return release(...args);
+    };
+    await claim.release();
+    expect(aborted).toBe(true);
+    expect(claim.signal.reason).toMatchObject({ code: 'ERR_CLAIM_LOST', reason: 'released' });
+  });
+
+  test('a release that fails leaves nobody with a claim that looks held', async () => {
+    const claim = await guardOf().claimInstance('unanswered');
+    claim.native.release = async () => new GuardError('ERR_DATABASE_UNAVAILABLE', 'it is away');
+    await expect(claim.release()).rejects.toMatchObject({ code: 'ERR_DATABASE_UNAVAILABLE' });
+    expect(claim.signal.aborted).toBe(true);
+  });
+
   test('release with deactivate says that the user asked to disconnect', async () => {
     const claim = await guardOf().claimInstance('deactivated');
     await claim.update({ status: 'connected' });

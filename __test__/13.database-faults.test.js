@@ -71,16 +71,17 @@ describe('a server of its own', () => {
   test("with onStoreLost: 'keep' an outage ends nothing until somebody else owns the agent", async () => {
     const owner = open({ onStoreLost: 'keep' });
     owner.startHeartbeat();
-    const claims = (await owner.claimInstances(['kept', 'taken'])).claims;
-    const [kept, taken] = ['kept', 'taken'].map((id) => claims.find((c) => c.agentId === id));
+    const agents = ['kept', 'taken', 'returned'];
+    const claims = (await owner.claimInstances(agents)).claims;
+    const [kept, taken, returned] = agents.map((id) => claims.find((c) => c.agentId === id));
     await server.stop();
     await new Promise((resolve) => setTimeout(resolve, 1.5 * TTL));
-    expect(kept.held && taken.held).toBe(true);
+    expect(kept.held && taken.held && returned.held).toBe(true);
     await expect(kept.update({ status: 'connected' })).rejects.toMatchObject({
       code: 'ERR_DATABASE_UNAVAILABLE',
     });
     await server.start();
-    // While the owner was away it was buried, and somebody took one of the two.
+    // While the owner was away it was buried; somebody took one of them, and had another for a while.
     const before = kept.fencingToken;
     await withClient(server.url(), async (client) => {
       await client.query(
@@ -90,11 +91,13 @@ describe('a server of its own', () => {
          dead AS (
            UPDATE baileys_guard_instance SET dead_at = now(), death = 'silent'
            WHERE incarnation = (SELECT incarnation FROM baileys_guard_lease WHERE agent_id = 'taken'))
-         UPDATE baileys_guard_lease SET incarnation = 'somebody', token = token + 1, held = true
-         FROM other WHERE agent_id = 'taken'`,
+         UPDATE baileys_guard_lease
+            SET incarnation = 'somebody', token = token + 1, held = agent_id = 'taken'
+         FROM other WHERE agent_id IN ('taken', 'returned')`,
       );
     });
     expect(await lossOf(taken)).toMatchObject({ reason: 'taken' });
+    expect(await lossOf(returned)).toMatchObject({ reason: 'taken' });
     await eventually(() => kept.update({ status: 'connected' }));
     expect(kept.held).toBe(true);
     expect(kept.fencingToken).toBeGreaterThan(before);

@@ -397,6 +397,12 @@ describe.each(KINDS)('auth state on %s', (kind) => {
       });
       const out = path.join(temporaryFolder(), 'export');
       await guard.exportAuthState(claim, out);
+      await expect(
+        guard.exportAuthState(claim, path.join(out, 'creds.json')),
+      ).rejects.toMatchObject({
+        code: 'ERR_EXPORT_FAILED',
+        cause: { code: 'EEXIST' },
+      });
       for (const name of Object.keys(files).filter((file) => file !== 'README.txt')) {
         expect(JSON.parse(fs.readFileSync(path.join(out, name), 'utf8'))).toEqual(
           JSON.parse(fs.readFileSync(path.join(folder, name), 'utf8')),

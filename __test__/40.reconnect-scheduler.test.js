@@ -213,9 +213,9 @@ describe.each(KINDS)('reconnect scheduler on %s', (kind) => {
   });
 
   test('no more connects begin in a second than allowed', async () => {
-    const { begun } = await twenty(0, { maxConcurrent: 20, connectsPerSecond: 50 });
-    // Twenty at fifty a second need 380 ms; the machine may be late, never early.
-    expect(begun.at(-1) - begun[0]).toBeGreaterThan(340);
+    const { begun } = await twenty(0, { maxConcurrent: 20, connectsPerSecond: 20 });
+    // Twenty at twenty a second need 950 ms; the first may be told late.
+    expect(begun.at(-1) - begun[0]).toBeGreaterThan(700);
   });
 
   test('a connection that flaps keeps backing off; one that holds begins anew', async () => {

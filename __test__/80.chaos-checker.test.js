@@ -64,6 +64,29 @@ test('a clean history passes, and its figures are right', () => {
   expect(violations).toEqual([]);
   expect(figures).toMatchObject({ agents: 1, claims: 3, writes: 5, refused: 1, backMs: 400 });
   expect(figures.uptime).toBeCloseTo((900 + 5100 + 2800) / 10_000);
+  expect(figures.wholeUptime).toBe(figures.uptime);
+});
+
+test('time without WhatsApp is no time without a session, time without the database is', () => {
+  const history = clean();
+  history.run.away = [
+    { what: 'endpoint', from: 900, to: 1900 },
+    { what: 'outage', from: 1900, to: 2000 },
+  ];
+  const { uptime, wholeUptime } = check(history).figures;
+  expect(uptime).toBeCloseTo((800 + 5100 + 2800) / 9000);
+  expect(wholeUptime).toBeCloseTo((900 + 5100 + 2800) / 10_000);
+});
+
+test('a replaced client that closes its socket late leaves no gap', () => {
+  const history = clean();
+  const { endpoint, run } = history;
+  endpoint.find(({ type, conn }) => type === 'close' && conn === 2).at = 7300;
+  endpoint.sort((a, b) => a.at - b.at);
+  endpoint.push({ at: 9800, type: 'close', conn: 3, jid: 'j' });
+  endpoint.push({ at: 9900, type: 'active', conn: 4, jid: 'j' });
+  run.promisedMs = 2000;
+  expect(kindsOf(history)).toEqual([]);
 });
 
 test.each([

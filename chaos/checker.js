@@ -13,7 +13,7 @@ const TOLD_AFTER_THAW_MS = 1500;
  * @property {object[]} endpoint its events, `{ at, type, … }`
  * @property {object} run `agents`; when faults began (`from`) and were over (`healed`), when all was up
  *   again (`backAt`, or null), within what it is promised (`promisedMs`); when the database or WhatsApp
- *   were away (`away`, `{ from, to }`)
+ *   were away (`away`, `{ what, from, to }`, of which WhatsApp is `endpoint`)
  */
 
 /** Every claim of every process: who held which token, and acted on it, from when to when. */
@@ -118,21 +118,27 @@ function* deaths(processes) {
 
 /** Without faults of the database or of WhatsApp, no session is down for longer than promised. */
 function* gaps(endpoint, { from, healed, promisedMs, away = [] }) {
-  const closed = new Map();
-  const since = new Map();
+  for (const { jid, from: down, to: at } of gapsOf(endpoint)) {
+    if (at < from || at > healed) continue;
+    const excused = away.reduce((sum, one) => sum + overlap(down, at, one.from, one.to), 0);
+    if (at - down - excused > promisedMs) {
+      yield { kind: 'session down for too long', agent: jid, what: `${round(at - down)} ms` };
+    }
+  }
+}
+
+/** When sessions had no socket; one that is replaced has two for a moment, and closes the old one late. */
+function* gapsOf(endpoint) {
+  const sessions = new Map(); // jid → its sockets, and since when there is none
   for (const { type, at, jid, conn } of endpoint) {
+    const session = sessions.get(jid) ?? { sockets: new Set(), closedAt: undefined };
     if (type === 'active') {
-      since.set(conn, jid);
-      const down = closed.get(jid);
-      closed.delete(jid);
-      if (down === undefined || at < from || at > healed) continue;
-      const excused = away.reduce((sum, one) => sum + overlap(down, at, one.from, one.to), 0);
-      if (at - down - excused > promisedMs) {
-        yield { kind: 'session down for too long', agent: jid, what: `${round(at - down)} ms` };
-      }
-    } else if (type === 'close' && since.has(conn)) {
-      closed.set(since.get(conn), at);
-      since.delete(conn);
+      sessions.set(jid, session);
+      if (session.closedAt !== undefined) yield { jid, from: session.closedAt, to: at };
+      session.closedAt = undefined;
+      session.sockets.add(conn);
+    } else if (type === 'close' && session.sockets.delete(conn) && session.sockets.size === 0) {
+      session.closedAt = at;
     }
   }
 }
@@ -151,11 +157,18 @@ function* comeback({ healed, backAt, promisedMs }) {
 
 const round = (ms) => Math.round(ms * 10) / 10;
 
-/** Part of the time, from 0 to 1, in which sessions had an open socket; two at once count once. */
-function uptime(endpoint, { from, healed, agents }) {
+/**
+ * Part of the time, from 0 to 1, in which sessions had an open socket; two at once count once, and
+ * moments that are excused not at all.
+ */
+function uptime(endpoint, { from, healed, agents }, excused = []) {
+  const counted = (start, end) => {
+    const [first, last] = [Math.max(start, from), Math.min(end, healed)];
+    const without = excused.reduce((sum, one) => sum + overlap(first, last, one.from, one.to), 0);
+    return Math.max(0, last - first) - without;
+  };
   const open = new Map(); // jid → its sockets, and since when there is one
   let online = 0;
-  const count = ({ since }, until) => (online += overlap(since, until, from, healed));
   for (const { type, at, jid, conn } of endpoint) {
     const session = open.get(jid) ?? { sockets: new Set(), since: at };
     if (type === 'active') {
@@ -163,11 +176,13 @@ function uptime(endpoint, { from, healed, agents }) {
       open.set(jid, session);
       session.sockets.add(conn);
     } else if (type === 'close' && session.sockets.delete(conn) && session.sockets.size === 0) {
-      count(session, at);
+      online += counted(session.since, at);
     }
   }
-  for (const session of open.values()) if (session.sockets.size > 0) count(session, healed);
-  return online / (agents * (healed - from));
+  for (const session of open.values()) {
+    if (session.sockets.size > 0) online += counted(session.since, healed);
+  }
+  return online / (agents * counted(from, healed));
 }
 
 /**
@@ -196,7 +211,12 @@ function check({ processes, endpoint, run }) {
       refused: writes.filter(({ code }) => code === 'ERR_CLAIM_LOST').length,
       logins: endpoint.filter(({ type }) => type === 'login').length,
       frozenClientsReplaced: endpoint.filter(({ type }) => type === 'conflict').length,
-      uptime: uptime(endpoint, run),
+      uptime: uptime(
+        endpoint,
+        run,
+        run.away?.filter(({ what }) => what === 'endpoint'),
+      ),
+      wholeUptime: uptime(endpoint, run),
       backMs: run.backAt === null ? null : round(run.backAt - run.healed),
     },
   };

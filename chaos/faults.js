@@ -45,6 +45,20 @@ const faults = {
     await pause(ms);
     place.proxy.delay(0);
   },
+  /** The same three upon its way to WhatsApp. */
+  async hangUp(site, place) {
+    place.line.cut();
+  },
+  async mute(site, place, ms) {
+    place.line.blackhole(true);
+    await pause(ms);
+    place.line.blackhole(false);
+  },
+  async lag(site, place, ms) {
+    place.line.delay(100);
+    await pause(ms);
+    place.line.delay(0);
+  },
   async endpoint(site, place, ms) {
     await site.endpoint.fail('http');
     await site.endpoint.fail('drop');
@@ -63,7 +77,7 @@ const faults = {
 /**
  * Lets a schedule strike; resolves when all of it is over and everything runs again.
  *
- * @returns {Promise<{ struck: object[], away: { from: number, to: number }[] }>} the steps that struck (a
+ * @returns {Promise<{ struck: object[], away: { what: string, from: number, to: number }[] }>} what struck (a
  *   place that still suffers is left out), and when the database or WhatsApp were away
  */
 async function strike(site, plan, log = () => {}) {
@@ -88,7 +102,7 @@ async function strike(site, plan, log = () => {}) {
     const done = faults[step.fault](site, place, step.lastsMs).finally(() => {
       if (wide) {
         whole = false;
-        away.push({ from, to: History.now() });
+        away.push({ what: step.fault, from, to: History.now() });
       } else {
         place.busy = false;
       }

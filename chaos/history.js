@@ -1,7 +1,7 @@
 'use strict';
 
-// What happened to one process, in its own file: a line an event, on the machine's monotonic clock.
-// Written at once and by the process itself, so that a SIGKILL takes nothing along.
+// What happened to one process, in its own file: a line an event, on the machine's monotonic clock
+// (what is judged by) and on the process's wall clock (which a fault may have moved). Written at once and by the process itself, so that a SIGKILL takes nothing along.
 
 const fs = require('node:fs');
 
@@ -18,7 +18,8 @@ class History {
   }
 
   add(type, details = {}) {
-    fs.writeSync(this.#file, `${JSON.stringify({ at: History.now(), type, ...details })}\n`);
+    const line = { at: History.now(), wall: Date.now(), type, ...details };
+    fs.writeSync(this.#file, `${JSON.stringify(line)}\n`);
   }
 
   /** The events in a file; a last line that a kill cut off is none. */

@@ -47,7 +47,7 @@ async function connect(agent, token) {
   const jid = state.creds.me.id;
   const socket = baileys.makeWASocket({
     auth: state,
-    waWebSocketUrl: `${how.endpoint}/?jid=${jid.split(/[:@]/)[0]}`,
+    waWebSocketUrl: `${how.line}/?jid=${jid.split(/[:@]/)[0]}`,
     logger: SILENT,
     connectTimeoutMs: 5000,
   });

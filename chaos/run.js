@@ -2,6 +2,9 @@
 
 // One run: a site, a schedule, and the verdict on what happened.
 
+const fs = require('node:fs');
+const os = require('node:os');
+const path = require('node:path');
 const { setTimeout: pause } = require('node:timers/promises');
 
 const { findFaketime } = require('../__test__/support/faketime');
@@ -30,16 +33,17 @@ async function allOnline(site, agents, timeoutMs) {
  * @param {number} how.agents
  * @param {number} how.processes
  * @param {number} how.ttlMs
+ * @param {number} [how.beatMs] 1000
  * @param {number} how.gapMs between two faults, on average
  * @param {boolean} [how.naive] what an audit recommends instead, for comparison
  * @param {(line: string) => void} [how.log]
  */
 async function run(how) {
-  const { database, agents, processes, ttlMs, naive, log = () => {} } = how;
+  const { database, agents, processes, ttlMs, beatMs, naive, log = () => {} } = how;
   log(`${database}, seed ${how.seed}: pairing ${agents} agents`);
   const { missing } = findFaketime();
   if (missing) log(`SKIPPED: jumping clocks, because ${missing}`);
-  const site = await Site.open({ kind: database, agents, processes, ttlMs, naive });
+  const site = await Site.open({ kind: database, agents, processes, ttlMs, beatMs, naive });
   if ((await allOnline(site, agents, 60_000)) === null) throw new Error('not all came up at first');
 
   const { lastSeq } = await site.endpoint.stats();
@@ -55,11 +59,13 @@ async function run(how) {
   const events = await site.endpoint.events({ since: lastSeq });
   const endpoint = events.map(({ monoMs, ...event }) => ({ ...event, at: monoMs }));
   const before = await site.endpoint.events({ since: 0 });
-  const { violations, figures } = check({
+  const history = {
     processes: site.processes(),
     endpoint: [...openBefore(before, lastSeq), ...endpoint],
     run: { agents, from, healed, backAt, promisedMs, away },
-  });
+    struck,
+  };
+  const { violations, figures } = check(history);
   const faults = {};
   for (const { fault } of struck) faults[fault] = (faults[fault] ?? 0) + 1;
   return {
@@ -70,7 +76,16 @@ async function run(how) {
     faults,
     ...figures,
     violations,
+    ...(violations.length > 0 && !naive ? { kept: keep(history, how) } : {}),
   };
+}
+
+/** The interleaving that did it may not come again, so its history is kept for `--check`. */
+function keep(history, { database, seed }) {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), `chaos-${database}-${seed}-`));
+  const file = path.join(folder, 'history.json');
+  fs.writeFileSync(file, JSON.stringify(history));
+  return file;
 }
 
 /** Sockets that were open when the run began count from then on. */

@@ -4,7 +4,17 @@
 
 /** What each database can suffer, and how often one is chosen among the others. */
 const FAULTS = {
-  both: { kill: 4, stop: 4, freeze: 4, stall: 3, clock: 2, endpoint: 1 },
+  both: {
+    kill: 4,
+    stop: 4,
+    freeze: 4,
+    stall: 3,
+    clock: 2,
+    hangUp: 2,
+    mute: 2,
+    lag: 1,
+    endpoint: 1,
+  },
   postgres: { cut: 3, silence: 3, delay: 2, restart: 1, crash: 1, outage: 1 },
 };
 

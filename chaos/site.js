@@ -1,7 +1,7 @@
 'use strict';
 
 // What is to suffer: a database, an offline WhatsApp, and server processes that share both. Each
-// place has one process at a time, and a way of its own to the database.
+// place has one process at a time, and ways of its own to the database and to WhatsApp.
 
 const path = require('node:path');
 const { setTimeout: pause } = require('node:timers/promises');
@@ -60,7 +60,10 @@ class Site {
   #count = 0;
   #how;
 
-  /** @param {{ kind: string, agents: number, processes: number, ttlMs: number, naive?: boolean }} how */
+  /**
+   * @param {{ kind: string, agents: number, processes: number, ttlMs: number, beatMs?: number,
+   *   naive?: boolean }} how
+   */
   static async open(how) {
     const site = new Site();
     site.#how = { ...how, key: randomBytes(32).toString('hex') };
@@ -75,6 +78,7 @@ class Site {
     for (let n = 0; n < how.processes; n++) {
       const place = new Place();
       if (site.database.server) place.proxy = await startProxy(site.database.url);
+      place.line = await startProxy(site.endpoint.url);
       site.places.push(place);
     }
     await Promise.all(site.places.map((place) => site.start(place)));
@@ -108,14 +112,15 @@ class Site {
     });
     Object.assign(place, { child, record });
     this.records.push(record);
-    const { ttlMs, key } = this.#how;
+    const { ttlMs, beatMs = 1000, key } = this.#how;
     await child.call('open', {
       databaseUrl: place.proxy?.url ?? this.database.url,
       endpoint: this.endpoint.url,
+      line: place.line.url.replace(/\/$/, ''),
       history: file,
       folders: this.folders,
       guard: { leaseTtlMs: ttlMs, encryptionKey: key, instanceId: name },
-      heartbeat: { intervalMs: 1000, maxEventLoopStallMs: ttlMs },
+      heartbeat: { intervalMs: beatMs, maxEventLoopStallMs: ttlMs },
       scheduler: SCHEDULER,
     });
     await child.call('resume');
@@ -128,7 +133,7 @@ class Site {
     child.kill('SIGTERM');
     const late = pause(15_000, 'late', { ref: false });
     if ((await Promise.race([child.exited, late])) === 'late') {
-      record.ended = 'SIGTERM did not end it within 15 s';
+      record.ended = 'SIGTERM did not end it within 15 s, see "kept alive" in its history';
       await child.end();
     } else if (child.ended.code !== 0) {
       record.ended = `SIGTERM: ${child.ended.signal ?? child.ended.code}: ${child.stderr.slice(-500)}`;

@@ -3,13 +3,28 @@
 // A server instance under chaos: real Baileys sockets by way of a scheduler, and a fenced write for
 // every claim, again and again. What happens to it goes into its history before it does anything else.
 
+const path = require('node:path');
+
+const OURS = path.join(__dirname, '..', 'lib', path.sep);
+
+// Timers of Baileys and of its ws outlive the socket by up to a minute. Only those of our own are to
+// keep a process alive, so that one that does not end shows what we have left behind.
+for (const name of ['setTimeout', 'setInterval']) {
+  const original = globalThis[name];
+  globalThis[name] = (...args) => {
+    const timer = original(...args);
+    return new Error().stack.includes(OURS) ? timer : timer.unref();
+  };
+}
+
 const baileys = require('baileys');
 const { createGuard } = require('..');
 const { trustEndpoint } = require('../examples/whatsapp-endpoint/trust');
-const { serve } = require('../__test__/support/fixture');
+const { letGo, serve } = require('../__test__/support/fixture');
 const { History } = require('./history');
 
 const WRITE_EVERY_MS = 200;
+const KEPT_ALIVE_MS = 10_000;
 const SILENT = { level: 'silent', child: () => SILENT };
 for (const level of ['trace', 'debug', 'info', 'warn', 'error']) SILENT[level] = () => {};
 
@@ -52,14 +67,17 @@ async function write(claim) {
   }
 }
 
+// It has to end by itself then.
 process.once('SIGTERM', async () => {
   await guard.shutdown();
   history.add('shut down');
-  process.exit(0);
+  letGo();
+  const later = () => history.add('kept alive', { by: process.getActiveResourcesInfo() });
+  setTimeout(later, KEPT_ALIVE_MS);
 });
 
 serve({
-  /** @param {object} how databaseUrl, endpoint, history, guard, scheduler, heartbeat */
+  /** @param {object} how databaseUrl, endpoint, line, history, guard, scheduler, heartbeat */
   open(how) {
     history = new History(how.history);
     trustEndpoint(baileys, how.endpoint);
@@ -79,7 +97,7 @@ serve({
         const phone = auth.creds.me?.id.split(/[:@]/)[0];
         const socket = baileys.makeWASocket({
           auth,
-          waWebSocketUrl: phone ? `${how.endpoint}/?jid=${phone}` : how.endpoint,
+          waWebSocketUrl: phone ? `${how.line}/?jid=${phone}` : how.line,
           logger: SILENT,
           connectTimeoutMs: 5000,
         });
@@ -93,7 +111,7 @@ serve({
       },
       ...how.scheduler,
     });
-    setInterval(() => claims.forEach(write), WRITE_EVERY_MS).unref();
+    setInterval(() => claims.forEach(write), WRITE_EVERY_MS);
     history.add('started', { instanceId: guard.instanceId });
   },
   /** Without waiting for the end of it. */

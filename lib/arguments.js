@@ -9,20 +9,31 @@ const MAX_ID_LENGTH = 255; // what `instance_id VARCHAR(255)` and most hosts' ag
 /** Says what a value is, for a message, without printing the value itself. */
 function describe(value) {
   if (value === null) return 'null';
-  if (Array.isArray(value)) return 'an array';
-  return typeof value === 'object'
-    ? `an object (${value.constructor?.name ?? 'plain'})`
-    : typeof value;
+  if (typeof value !== 'object') return typeof value;
+  try {
+    if (Array.isArray(value)) return 'an array';
+    const name = value.constructor?.name ?? 'plain';
+    return typeof name === 'string' ? `an object (${name})` : 'an object';
+  } catch {
+    return 'an object'; // a getter or a proxy, which has errors of its own
+  }
+}
+
+/** What keeps a value from being text that both databases store as it is. */
+function problemOfText(value) {
+  if (typeof value !== 'string') return `must be a string, got ${describe(value)}`;
+  if (value.includes('\0')) return 'must not contain a NUL character';
+  if (!value.isWellFormed()) return 'must be well-formed Unicode';
+  return undefined;
 }
 
 function problemOfId(value) {
-  if (typeof value !== 'string') return `must be a string, got ${describe(value)}`;
+  const problem = problemOfText(value);
+  if (problem) return problem;
   if (value.length === 0) return 'must not be empty';
   if (value.length > MAX_ID_LENGTH) {
     return `must have at most ${MAX_ID_LENGTH} characters, got ${value.length}`;
   }
-  if (value.includes('\0')) return 'must not contain a NUL character';
-  if (!value.isWellFormed()) return 'must be well-formed Unicode';
   return undefined;
 }
 
@@ -77,6 +88,7 @@ function checkMs(value, argument, { min = 0, max = 2 ** 40 } = {}) {
 module.exports = {
   describe,
   problemOfId,
+  problemOfText,
   checkId,
   checkOptionalId,
   checkObject,

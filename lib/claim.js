@@ -75,8 +75,10 @@ class Claim {
     const { deactivate } = checkObject(options, 'options');
     checkOptionalBoolean(deactivate, 'deactivate');
     await this.flush();
+    // Before the database is asked: from then on somebody else may have the agent, however long the
+    // answer takes, and whatever it is.
+    if (this.held) this.end('released');
     await this.#settle(this.#native.release(deactivate ?? false));
-    this.end('released');
   }
 
   /** Awaits `fn` before the agent is given back: writes that are under way belong to this claim. */

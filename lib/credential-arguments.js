@@ -20,7 +20,7 @@ function checkKeys(keys, option) {
   if (!Array.isArray(keys)) {
     throw invalidOption(option, `must be an array of strings, got ${describe(keys)}`);
   }
-  keys.forEach((key, index) => checkKey(key, `${option}[${index}]`));
+  for (const [index, key] of keys.entries()) checkKey(key, `${option}[${index}]`);
 }
 
 function checkBoolean(value, option) {
@@ -30,6 +30,17 @@ function checkBoolean(value, option) {
   return value;
 }
 
+/** Whether the bytes were transferred away, to a worker for instance; they look empty then. */
+function isDetached(bytes) {
+  if (bytes.byteLength > 0) return false;
+  try {
+    new Uint8Array(bytes.buffer);
+    return false;
+  } catch {
+    return true;
+  }
+}
+
 function checkBytes(bytes, argument) {
   if (!isUint8Array(bytes)) {
     throw invalidArgument(argument, `must be a Buffer or Uint8Array, got ${describe(bytes)}`);
@@ -37,6 +48,9 @@ function checkBytes(bytes, argument) {
   // Another thread could change them between the check of the tag and decryption.
   if (bytes.buffer instanceof SharedArrayBuffer) {
     throw invalidArgument(argument, 'must not be backed by a SharedArrayBuffer; copy it first');
+  }
+  if (isDetached(bytes)) {
+    throw invalidArgument(argument, 'has no bytes any more: its buffer was transferred');
   }
   return bytes;
 }
@@ -89,5 +103,6 @@ module.exports = {
   checkKeys,
   checkName,
   checkTotal,
+  isDetached,
   namesOf,
 };

@@ -19,6 +19,7 @@ const {
   isWeakSet,
 } = require('node:util').types;
 
+const { isDetached } = require('./credential-arguments');
 const { GuardError } = require('./errors');
 
 /** From this depth on a value is compared with what contains it; a cycle gets there soon. */
@@ -83,7 +84,10 @@ class Encoder {
         return value;
     }
     if (value === null) return value;
-    if (isUint8Array(value)) return bytesToJson(value);
+    if (isUint8Array(value)) {
+      if (isDetached(value)) throw notSerializable(this.#path, 'has no bytes any more');
+      return bytesToJson(value);
+    }
     if (typeof value.toJSON === 'function') {
       const replaced = value.toJSON(String(key));
       if (replaced !== value) return this.walk(replaced, key);

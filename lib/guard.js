@@ -12,6 +12,7 @@ const {
   checkOptionalBoolean,
   checkOptionalFunction,
   checkOptionalId,
+  describe,
   invalidArgument,
 } = require('./arguments');
 const { useGuardedAuthState } = require('./auth-state');
@@ -27,6 +28,7 @@ const { GuardLimits, NativeLimitStore } = require('./rate-limit/guard-limits');
 const { Tallies } = require('./rate-limit/tallies');
 const { Reconnecting } = require('./reconnect');
 const { classifyDisconnect } = require('./reconnect/facts');
+const { withLimit } = require('./with-limit');
 
 const SESSION_DATES = ['lastConnected', 'updatedAt'];
 
@@ -74,7 +76,11 @@ class Guard extends EventEmitter {
       call: (callback, ...args) => this.#call(callback, ...args),
       trouble: (what, error) => this.#trouble(what, error),
       tell: (event, details) => this.#tell(event, details),
-      claimFree: (agentIds) => this.#claimMany(agentIds),
+      claimFree: async (agentIds) => {
+        // They come from the host's table, where anything may be.
+        for (const agentId of agentIds) checkId(agentId, 'agentId');
+        return this.#claimMany(agentIds);
+      },
       checkOpen: () => this.#checkOpen(),
       isBeating: () => this.#heartbeat !== undefined,
     });
@@ -191,9 +197,12 @@ class Guard extends EventEmitter {
   async claimInstances(agentIds, options) {
     const { userId } = checkObject(options, 'options');
     if (!Array.isArray(agentIds)) throw invalidArgument('agentIds', 'must be an array of strings');
-    agentIds.forEach((agentId, index) => checkId(agentId, `agentIds[${index}]`));
+    // A copy: what is checked is what is claimed, and an array with holes has them checked, too.
+    const checked = Array.from(agentIds, (agentId, index) =>
+      checkId(agentId, `agentIds[${index}]`),
+    );
     const user = checkOptionalId(userId, 'userId');
-    const answer = await this.#claimMany(agentIds, user);
+    const answer = await this.#claimMany(checked, user);
     for (const { agentId, owner } of answer.inUse) this.#insight.claimRefused(agentId, owner);
     return answer;
   }
@@ -254,7 +263,7 @@ class Guard extends EventEmitter {
     const sessions = await settle(this.#native.sessions(active, mine));
     return sessions.map((session) => {
       for (const name of SESSION_DATES) {
-        session[name] = session[name] === undefined ? null : new Date(session[name]);
+        session[name] = dateOf(session[name]);
       }
       session.owner = session.owner ? ownerFrom(session.owner) : null;
       return session;
@@ -408,16 +417,17 @@ class Guard extends EventEmitter {
     };
     // The heart goes on beating until the sockets are closed: nobody may take over before.
     // Most of the time is for handing sessions over one by one, the rest for what is left then.
-    await withTimeout(
+    await withLimit(
       this.#reconnecting.end({ timeoutMs: timeoutMs * 0.6, beforeRelease: close }),
       timeoutMs * 0.8,
     );
     const claims = [...this.#claims.values()];
-    await withTimeout(Promise.all(claims.map(close)), left());
-    await withTimeout(Promise.all(claims.map((claim) => claim.flush())), left());
+    await withLimit(Promise.all(claims.map(close)), left());
+    await withLimit(Promise.all(claims.map((claim) => claim.flush())), left());
     this.#heartbeat?.stop();
+    // Before others may have them, as in Claim.release().
+    for (const claim of claims) if (claim.held) claim.end('released');
     const told = await this.#native.shutdown(Math.max(left(), 0.2 * timeoutMs));
-    for (const claim of claims) claim.end('released');
     this.#listeners.clear();
     if (!told) {
       this.#options.logger.warn(
@@ -518,7 +528,7 @@ class Guard extends EventEmitter {
     if (!callback) return;
     const failed = (error) => {
       if (this.#shutdown && error?.code === 'ERR_SHUT_DOWN') return; // it was cut short, that is all
-      this.#trouble(`a listener (${callback.name || 'anonymous'}) failed`, error);
+      this.#trouble(`a listener (${nameOf(callback)}) failed`, error);
     };
     try {
       Promise.resolve(callback(...args)).catch(failed);
@@ -533,22 +543,37 @@ class Guard extends EventEmitter {
       this.emit(event, details);
     } catch (error) {
       const { logger } = this.#options;
-      logger.warn(`[BAILEYS] a listener of ${event} failed: ${error?.message ?? error}`);
+      logger.warn(`[BAILEYS] a listener of ${event} failed: ${messageOf(error)}`);
     }
   }
 
   #trouble(what, error) {
-    this.#options.logger.warn(`[BAILEYS] ${what}: ${error?.message ?? error}`);
+    this.#options.logger.warn(`[BAILEYS] ${what}: ${messageOf(error)}`);
     this.#tell('trouble', { what, error });
   }
 }
 
-/** Waits for `promise`, but not for longer than `ms`. */
-async function withTimeout(promise, ms) {
-  let timer;
-  const late = new Promise((resolve) => (timer = setTimeout(resolve, ms)));
-  await Promise.race([promise, late]);
-  clearTimeout(timer);
+/** What a user's function threw, which may be anything, and is logged all the same. */
+function messageOf(error) {
+  try {
+    return String(error?.message ?? error);
+  } catch {
+    return describe(error);
+  }
+}
+
+function nameOf(callback) {
+  try {
+    return String(callback.name || 'anonymous');
+  } catch {
+    return 'anonymous';
+  }
+}
+
+/** A host's column may hold a moment that no Date can. */
+function dateOf(ms) {
+  const date = new Date(ms ?? NaN);
+  return Number.isNaN(date.getTime()) ? null : date;
 }
 
 module.exports = { Guard };

@@ -5,6 +5,8 @@
 
 #[path = "../fuzz/src/checks.rs"]
 mod checks;
+#[path = "../fuzz/src/sessions.rs"]
+mod sessions;
 
 use std::fs;
 use std::time::Duration;
@@ -12,8 +14,6 @@ use std::time::Duration;
 use baileys_guard::credentials;
 use baileys_guard::credentials::{KeyRing, OsEntropy};
 use baileys_guard::store::{DatabaseUrl, StoreOptions, open};
-
-const CHANGES: usize = 4;
 
 /// xorshift64*: the same changes in every run.
 struct Random(u64);
@@ -47,8 +47,8 @@ fn ring() -> KeyRing {
     KeyRing::new(Some(current), &[previous], OsEntropy).unwrap()
 }
 
-fn on_seeds(target: &str, check: impl Fn(&KeyRing, &[u8])) {
-    let ring = ring();
+/// Calls `check` with every seed of the target and with so many changes of each.
+fn on_seeds(target: &str, changes: usize, mut check: impl FnMut(&[u8])) {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let folder = format!("{}/fuzz/seeds/{target}", env!("CARGO_MANIFEST_DIR"));
     let mut files: Vec<_> =
@@ -57,23 +57,40 @@ fn on_seeds(target: &str, check: impl Fn(&KeyRing, &[u8])) {
     assert!(!files.is_empty());
     for file in files {
         let seed = fs::read(file).unwrap();
-        check(&ring, &seed);
-        for _ in 0..CHANGES {
+        check(&seed);
+        for _ in 0..changes {
             let mut data = seed.clone();
             random.change(&mut data);
-            check(&ring, &data);
+            check(&data);
         }
     }
 }
 
 #[test]
 fn envelopes() {
-    on_seeds("envelope", checks::envelope);
+    let ring = ring();
+    on_seeds("envelope", 4, |data| checks::envelope(&ring, data));
 }
 
 #[test]
 fn values_of_json_columns() {
-    on_seeds("legacy", checks::legacy);
+    let ring = ring();
+    on_seeds("legacy", 4, |data| checks::legacy(&ring, data));
+}
+
+#[test]
+fn rows_as_a_host_could_have_left_them() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let folder = std::env::temp_dir().join(format!("baileys-guard-{}", uuid::Uuid::new_v4()));
+    fs::create_dir(&folder).unwrap();
+    let mut hosts = runtime.block_on(sessions::Host::all(&folder));
+    on_seeds("sessions", 1, |data| {
+        for host in &mut hosts {
+            runtime.block_on(host.check(data));
+        }
+    });
+    drop(hosts);
+    fs::remove_dir_all(folder).unwrap();
 }
 
 #[tokio::test]

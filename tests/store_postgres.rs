@@ -7,6 +7,8 @@ mod conformance;
 mod database;
 #[path = "postgres/hosts.rs"]
 mod hosts;
+#[path = "postgres/leftovers.rs"]
+mod leftovers;
 #[path = "postgres/locks.rs"]
 mod locks;
 #[path = "postgres/migrations.rs"]

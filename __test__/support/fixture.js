@@ -42,4 +42,9 @@ function emit(event, data) {
   send({ event, data });
 }
 
-module.exports = { serve, emit };
+/** From now on the test does not keep this process alive; it still ends with it. */
+function letGo() {
+  pipe.unref();
+}
+
+module.exports = { serve, emit, letGo };

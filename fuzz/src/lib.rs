@@ -8,6 +8,8 @@ pub mod checks;
 pub mod credentials;
 #[path = "../../src/error.rs"]
 pub mod error;
+#[cfg(feature = "sessions")]
+pub mod sessions;
 
 use credentials::{KeyRing, OsEntropy};
 

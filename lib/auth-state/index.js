@@ -2,7 +2,7 @@
 
 // What `makeWASocket({ auth })` takes, kept in the database.
 
-const { checkObject, describe } = require('../arguments');
+const { checkObject, describe, problemOfText } = require('../arguments');
 const { Claim } = require('../claim');
 const { GuardError, invalidArgument } = require('../errors');
 const { StoredState } = require('./state');
@@ -26,7 +26,13 @@ function storedState(claim, native) {
 
 /** Baileys itself: the user's, or the one that is installed. */
 async function loadBaileys(given) {
-  if (given) return given;
+  if (typeof given?.initAuthCreds === 'function' && typeof given.proto === 'object') return given;
+  if (given !== undefined) {
+    throw invalidArgument(
+      'baileys',
+      'must be what `import("baileys")` gives: initAuthCreds, proto',
+    );
+  }
   try {
     return await import('baileys');
   } catch (cause) {
@@ -54,26 +60,29 @@ async function useGuardedAuthState(claim, native, options) {
 
   // A socket that is ending goes on writing: what comes after clear() must not bring any of it back.
   let cleared = false;
-  const write = (entries) => (cleared ? Promise.resolve() : handled(stored.write(entries)));
+  const write = (entriesOf) =>
+    handled((async () => (cleared ? undefined : stored.write(entriesOf())))());
 
   const keys = {
     async get(type, ids) {
-      const found = await stored.read(type, ids);
+      if (!Array.isArray(ids)) {
+        throw invalidArgument('ids', `must be an array, got ${describe(ids)}`);
+      }
+      checkName(type, 'type');
+      const found = await stored.read(
+        type,
+        Array.from(ids, (id) => checkName(id, 'id')),
+      );
       const values = {};
       for (const [id, value] of found) values[id] = revive(type, value);
       return values;
     },
-    set(data) {
-      const entries = Object.entries(data).flatMap(([type, values]) =>
-        Object.entries(values ?? {}).map(([id, value]) => [type, id, value]),
-      );
-      return write(entries);
-    },
+    set: (data) => write(() => entriesOf(data)),
   };
 
   return {
     state: { creds, keys },
-    saveCreds: () => write([[...CREDS, creds]]),
+    saveCreds: () => write(() => [[...CREDS, creds]]),
     async clear() {
       cleared = true;
       try {
@@ -84,6 +93,21 @@ async function useGuardedAuthState(claim, native, options) {
       }
     },
   };
+}
+
+/** `{ type: { id: value } }` as `[type, id, value]`. */
+function entriesOf(data) {
+  return Object.entries(checkObject(data, 'data')).flatMap(([type, values]) => {
+    const entries = Object.entries(checkObject(values, `data.${type}`));
+    return entries.map(([id, value]) => [checkName(type, 'type'), checkName(id, 'id'), value]);
+  });
+}
+
+/** Type or id of a value: text that both databases store as it is. */
+function checkName(value, argument) {
+  const problem = problemOfText(value);
+  if (problem) throw invalidArgument(argument, problem);
+  return value;
 }
 
 /** Baileys ignores the promises of its listeners: a rejection must not end the process. */

@@ -2,7 +2,7 @@
 
 // The stored state of one claim: values by (type, id), read and written under its fence.
 
-const { ClaimLostError, settle } = require('../errors');
+const { ClaimLostError, DecryptionError, settle } = require('../errors');
 const { Cache } = require('./cache');
 const { decode, encode } = require('./values');
 const { Writes } = require('./writes');
@@ -33,13 +33,14 @@ class StoredState {
       else if (stored) found.set(id, stored);
     }
     if (unknown.length > 0) {
+      const read = this.#cache.expect(kind, unknown);
       const items = await this.#fenced(this.#native.get(kind, unknown));
-      const read = new Map(items.map(({ id, content, bytes }) => [id, { content, bytes }]));
+      const brought = new Map(items.map(({ id, content, bytes }) => [id, { content, bytes }]));
       // A write called while this was on its way decides what is known about its keys.
       await this.#writes.settled(kind, unknown);
       for (const id of unknown) {
-        const stored = this.#cache.get(kind, id) ?? read.get(id) ?? null;
-        this.#cache.put(kind, id, stored);
+        const stored = this.#cache.get(kind, id) ?? brought.get(id) ?? null;
+        this.#cache.bring(read, kind, id, stored);
         if (stored) found.set(id, stored);
       }
       this.#checkHeld();
@@ -58,8 +59,14 @@ class StoredState {
       return { kind, id, stored };
     });
     if (changes.length === 0) return;
-    for (const { kind, id } of changes) this.#cache.forget(kind, id);
-    await this.#fenced(this.#writes.write(changes));
+    const forget = () => changes.forEach(({ kind, id }) => this.#cache.forget(kind, id));
+    forget();
+    try {
+      await this.#fenced(this.#writes.write(changes));
+    } catch (error) {
+      forget(); // whether it came through nobody knows, and an earlier write may have been put in
+      throw error;
+    }
     if (this.#claim.held) {
       for (const { kind, id, stored } of changes) this.#cache.put(kind, id, stored);
     }
@@ -69,7 +76,11 @@ class StoredState {
   async clear() {
     await this.#writes.flush();
     this.#cache.clear();
-    await this.#fenced(this.#native.clear());
+    try {
+      await this.#fenced(this.#native.clear());
+    } finally {
+      this.#cache.clear(); // of what was read meanwhile
+    }
   }
 
   /** Every stored value, a page at a time. */
@@ -89,7 +100,14 @@ class StoredState {
   /** The host's `session_data`, parsed; undefined where there is none. */
   async sessionData() {
     const text = await this.#fenced(this.#native.sessionData());
-    return text === null || text === undefined ? undefined : JSON.parse(text);
+    if (text === null || text === undefined) return undefined;
+    try {
+      return JSON.parse(text);
+    } catch {
+      const { agentId } = this.#claim;
+      const message = `agent ${agentId}: malformed envelope: session_data is not JSON`;
+      throw new DecryptionError('ERR_MALFORMED_ENVELOPE', message, { agentId });
+    }
   }
 
   #checkHeld() {

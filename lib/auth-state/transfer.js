@@ -7,6 +7,7 @@
 // newer. The source is never changed. Running it again stores the same again.
 
 const fs = require('node:fs/promises');
+const { isUint8Array } = require('node:util').types;
 
 const { checkObject, checkOptionalBoolean, describe } = require('../arguments');
 const { encodeJson } = require('../credential-json');
@@ -31,12 +32,17 @@ function isNewer(a, b) {
   return false;
 }
 
+/** Bytes in any form that JSON has for them; whatever else is there are none. */
+function bytesOf(value) {
+  if (isUint8Array(value)) return value;
+  const data = value?.data ?? value; // numbers, or base64
+  return Array.isArray(data) || typeof data === 'string' ? Buffer.from(data, 'base64') : undefined;
+}
+
 /** Two saves of one pairing, or two pairings? */
 function sameIdentity(a, b) {
-  const key = (creds) => creds?.noiseKey?.public;
-  return (
-    Boolean(key(a) && key(b)) && Buffer.compare(Buffer.from(key(a)), Buffer.from(key(b))) === 0
-  );
+  const [one, other] = [a, b].map((creds) => bytesOf(creds?.noiseKey?.public));
+  return Boolean(one && other) && Buffer.compare(one, other) === 0;
 }
 
 /**
@@ -108,7 +114,7 @@ async function importAuthState(claim, { states, open }, options) {
 }
 
 function objectOr(value) {
-  return value && typeof value === 'object' ? value : undefined;
+  return value && typeof value === 'object' && !Array.isArray(value) ? value : undefined;
 }
 
 /** The credentials within a host's `session_data`: `{ creds }`, or the credentials themselves. */
@@ -116,7 +122,7 @@ function hostCredentials(data, open) {
   const wrapped = data.creds !== undefined && data.noiseKey === undefined;
   const creds = open(wrapped ? data.creds : data);
   // A wrapper may have been encrypted as a whole.
-  return creds?.creds && creds.noiseKey === undefined ? creds.creds : creds;
+  return objectOr(creds?.creds && creds.noiseKey === undefined ? creds.creds : creds);
 }
 
 function choose(folder, host) {
@@ -134,11 +140,18 @@ async function exportAuthState(claim, folder, { states }) {
   if (typeof folder !== 'string' || folder === '') {
     throw invalidArgument('folder', `must be a path, got ${describe(folder)}`);
   }
-  await fs.mkdir(folder, { recursive: true, mode: 0o700 });
+  const state = storedState(claim, states);
   let files = 0;
-  for await (const { kind, id, value } of storedState(claim, states).all()) {
-    await writeFile(folder, kind, id, encodeJson(value));
-    files++;
+  try {
+    await fs.mkdir(folder, { recursive: true, mode: 0o700 });
+    for await (const { kind, id, value } of state.all()) {
+      await writeFile(folder, kind, id, encodeJson(value));
+      files++;
+    }
+  } catch (cause) {
+    if (cause instanceof GuardError) throw cause;
+    const message = `cannot write folder ${folder}: ${cause.message}`;
+    throw new GuardError('ERR_EXPORT_FAILED', message, { cause });
   }
   return { files };
 }

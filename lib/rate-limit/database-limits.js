@@ -1,7 +1,7 @@
 'use strict';
 
 // Limits that are decided and counted in the guard's database, so that they hold over all
-// instances. One statement a hit, by the database's clock; what comes back are spans of time,
+// instances. A hit takes one round trip, by the database's clock; what comes back are spans of time,
 // so that this machine's clock may be wrong.
 //
 // - A key that is known to be refused is refused here, without asking, until it would pass or

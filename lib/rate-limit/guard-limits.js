@@ -4,6 +4,7 @@
 
 const { settle } = require('../errors');
 const { createDatabaseLimits } = require('./database-limits');
+const { GatheredHits } = require('./gathered-hits');
 const { createRateLimit } = require('./index');
 const { Gate, createRateLimiterFactory } = require('./limiter');
 const { Tallies } = require('./tallies');
@@ -11,14 +12,16 @@ const { Tallies } = require('./tallies');
 /** A guard's database as `DatabaseLimits` asks it. */
 class NativeLimitStore {
   #native;
+  #hits;
 
   /** @param {import('../../binding').NativeGuard} native */
   constructor(native) {
     this.#native = native;
+    this.#hits = new GatheredHits((...args) => settle(native.takePoints(...args)));
   }
 
   take(id, rule, points, waits) {
-    return settle(this.#native.takePoints(id, rule, points, waits));
+    return this.#hits.take(id, rule, points, waits);
   }
 
   peek(id, rule) {

@@ -7,6 +7,8 @@
 
 const { isIPv6 } = require('node:net');
 
+const { describe, invalidArgument } = require('../arguments');
+
 /**
  * @param {string} ip usually `request.ip`
  * @param {number | false} [ipv6Subnet] bits of an IPv6 address that name the network;
@@ -14,7 +16,7 @@ const { isIPv6 } = require('node:net');
  * @returns {string} an IPv4 address, an IPv6 network in CIDR notation, or what was passed
  */
 function ipKeyGenerator(ip, ipv6Subnet = 56) {
-  if (!isIPv6(ip)) return ip;
+  if (typeof ip !== 'string' || !isIPv6(ip)) return ip;
   const { groups, dotted } = parse(ip);
   const mapped = groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff;
   // `::1.2.3.4` shares its range with `::1`; only who writes it with dots means IPv4.
@@ -23,10 +25,12 @@ function ipKeyGenerator(ip, ipv6Subnet = 56) {
     return [groups[6] >> 8, groups[6] & 255, groups[7] >> 8, groups[7] & 255].join('.');
   }
   if (!ipv6Subnet) return ip;
-  if (!Number.isInteger(Number(ipv6Subnet)) || ipv6Subnet < 1 || ipv6Subnet > 128) {
-    throw new RangeError(`ipv6Subnet has to be a whole number from 1 to 128, not ${ipv6Subnet}`);
+  const bits = typeof ipv6Subnet === 'string' ? Number(ipv6Subnet) : ipv6Subnet;
+  if (!Number.isInteger(bits) || bits < 1 || bits > 128) {
+    const got = typeof bits === 'number' ? bits : describe(bits);
+    throw invalidArgument('ipv6Subnet', `has to be a whole number from 1 to 128, not ${got}`);
   }
-  return `${format(mask(groups, ipv6Subnet))}/${ipv6Subnet}`;
+  return `${format(mask(groups, bits))}/${bits}`;
 }
 
 /** The eight groups of an address that `isIPv6` accepts; a zone (`%eth0`) is left out. */

@@ -2,6 +2,7 @@
 
 // createRateLimiter(): the same limits without HTTP, and a line to wait in.
 
+const { checkObject } = require('../arguments');
 const { GuardError, invalidArgument } = require('../errors');
 const { check, checkRule, checkStore, isCount } = require('./extensions');
 const { MemoryLimits } = require('./limits');
@@ -23,12 +24,16 @@ const DEFAULTS = {
   logger: consoleLogger,
 };
 
-function parse(passed = {}) {
+function parse(options) {
+  const passed = checkObject(options, 'options');
   const known = Object.keys(DEFAULTS);
   const unknown = Object.keys(passed).find((name) => !known.includes(name));
   check(unknown === undefined, unknown, `is not known; there are ${known.join(', ')}`);
   const given = Object.entries(passed).filter(([, value]) => value !== undefined);
-  const options = { ...DEFAULTS, ...Object.fromEntries(given) };
+  return checkOptions({ ...DEFAULTS, ...Object.fromEntries(given) });
+}
+
+function checkOptions(options) {
   checkRule(options);
   check(isCount(options.limit, 1), 'limit', 'expected a whole number from 1 on');
   check(isCount(options.blockMs, 0), 'blockMs', 'expected milliseconds from 0 on');
@@ -103,7 +108,8 @@ class RateLimiter {
   }
 
   /** Waits for its turn, then takes the points. */
-  async acquire(key, { points = 1, signal, onProgress } = {}) {
+  async acquire(key, options) {
+    const { points = 1, signal, onProgress } = checkObject(options, 'options');
     this.#checkOpen();
     this.#checkPoints(points);
     if (signal !== undefined && typeof signal?.addEventListener !== 'function') {

@@ -9,6 +9,7 @@
 // counted and being judged do not see each other's hits.
 
 const native = require('../native');
+const { checkObject, describe } = require('../arguments');
 const { invalidOption } = require('../errors');
 const { kindOf, textOf } = require('./keys');
 const numbers = require('./numbers');
@@ -25,6 +26,14 @@ function checkMaxKeys(maxKeys) {
     throw invalidOption('maxKeys', 'has to be a whole number from 1 to 4294967294');
   }
   return maxKeys;
+}
+
+/** A window may be any number, also as text; what is no number at all is refused. */
+function numberOf(windowMs) {
+  if (typeof windowMs === 'symbol' || (typeof windowMs === 'object' && windowMs !== null)) {
+    throw invalidOption('windowMs', `must be a number, got ${describe(windowMs)}`);
+  }
+  return Number(windowMs);
 }
 
 /** Warns that a table is full, once a minute while it lasts. */
@@ -56,7 +65,8 @@ class MemoryStore {
   #overflow;
 
   /** @param {{ maxKeys?: number }} [options] */
-  constructor({ maxKeys = DEFAULT_MAX_KEYS } = {}) {
+  constructor(options) {
+    const { maxKeys = DEFAULT_MAX_KEYS } = checkObject(options, 'options');
     this.#counter = native.createHitCounter(this.#numbers, checkMaxKeys(maxKeys));
     this.#overflow = new OverflowWarning(maxKeys);
     this.windowMs = undefined;
@@ -65,9 +75,10 @@ class MemoryStore {
   }
 
   init(options) {
-    this.windowMs = options.windowMs;
-    this.#overflow.logger = options.logger ?? console;
-    this.#counter.setWindow(Number(options.windowMs));
+    const { windowMs, logger } = checkObject(options, 'options');
+    this.#counter.setWindow(numberOf(windowMs));
+    this.windowMs = windowMs;
+    this.#overflow.logger = logger ?? console;
   }
 
   [HIT](key) {

@@ -8,9 +8,13 @@ const OTHERS = 'other';
 
 /** What a limiter without a name is called. */
 function ruleName({ algorithm = 'fixed-window', windowMs, limit, burst }) {
-  return [algorithm, windowMs, typeof limit === 'function' ? 'dynamic' : limit, burst ?? ''].join(
-    '/',
-  );
+  return [algorithm, windowMs, limit, burst].map(shown).join('/');
+}
+
+function shown(value) {
+  if (typeof value === 'function') return 'dynamic';
+  // express-rate-limit's options are taken as they come, usable or not.
+  return ['number', 'string', 'undefined'].includes(typeof value) ? value : typeof value;
 }
 
 class Tallies {

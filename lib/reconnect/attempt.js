@@ -71,8 +71,16 @@ class Attempt {
       timer = setTimeout(resolve, CLOSE_LIMIT_MS);
       timer.unref();
     });
-    await Promise.race([Promise.all(this.#closing), late]);
+    await Promise.race([this.#allClosed(), late]);
     clearTimeout(timer);
+  }
+
+  /** A connect that returns late adds its socket to what is waited for. */
+  async #allClosed() {
+    for (let count = -1; count !== this.#closing.length;) {
+      count = this.#closing.length;
+      await Promise.all(this.#closing);
+    }
   }
 
   #close(reason) {

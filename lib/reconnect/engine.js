@@ -3,16 +3,21 @@
 // Connects sessions: the native side says whose turn it is, this claims, calls the user's function
 // and reports back what became of it. `scheduler.js` is its public face.
 
+const { isNativeError } = require('node:util').types;
+
 const { GuardError, settle } = require('../errors');
 const native = require('../native');
+const { withLimit } = require('../with-limit');
 const { Attempt, sessionEnded } = require('./attempt');
-const { factsOf } = require('./facts');
+const { factsOf, factsOfThrown } = require('./facts');
 const { Resuming } = require('./resume');
 const { giveBack, retireSession, showConflict } = require('./row');
 const { ReconnectStats } = require('./stats');
 
 /** The longest that a timer of Node can be set to. */
 const FOREVER_MS = 2 ** 31 - 1;
+/** How long a connect may take to see that it is not wanted any more. */
+const LATE_MS = 1000;
 /** How long the end of a scheduler waits for the database to take in what it has not heard. */
 const REMEMBER_MS = 2000;
 
@@ -25,6 +30,7 @@ class Engine {
   #last = new Map(); // agent -> the Attempt before, until its socket is closed
   #taken = new Map(); // agent -> Claim that was taken here, and will be given back
   #dropped = new Set(); // agents that are not to be resumed here
+  #finishing = new Map(); // agent -> its row being written and its claim being given back
   #tasks = new Set(); // what is under way
   #awake;
   #stopped;
@@ -133,14 +139,19 @@ class Engine {
     if (this.stopped) return false;
     const known = this.#native.cancel(id);
     this.#dropped.add(id);
+    this.#openerOf(id)?.disarm?.();
     const claim = this.#taken.get(id) ?? (options?.deactivate ? this.#host.claimOn(id) : undefined);
     const attempt = this.#attempts.get(id);
-    if (options?.logout) await this.#unlink(id, attempt);
-    await this.#close(id, sessionEnded(id, 'it was cancelled'));
-    if (options?.logout && claim?.held) {
-      await (attempt?.forget ? attempt.forget() : this.#openerOf(id)?.forget?.(claim));
-    }
-    await this.#giveBack(id, claim, options);
+    const ended = sessionEnded(id, 'it was cancelled');
+    if (!options?.logout) this.#end(id, ended);
+    await this.#finish(id, async () => {
+      if (options?.logout) await this.#unlink(id, attempt);
+      await this.#close(id, ended);
+      if (options?.logout && claim?.held) {
+        await (attempt?.forget ? attempt.forget() : this.#openerOf(id)?.forget?.(claim));
+      }
+      await this.#giveBack(id, claim, options);
+    });
     this.#settled(id);
     if (known) this.tell({ type: 'cancelled', agentId: id });
     return known;
@@ -154,9 +165,14 @@ class Engine {
 
   /** A held claim on an agent; taken, unless the user or this scheduler has it already. */
   async claim(agentId, userId) {
+    await this.#finishing.get(agentId); // the claim there is now is about to be given back
     const had = this.#host.claimOn(agentId);
     if (had) return had;
     const claim = await this.#host.guard.claimInstance(agentId, { userId });
+    if (this.stopped) {
+      if (claim.held) await giveBack(claim, this.#host);
+      throw new GuardError('ERR_SHUT_DOWN', 'this scheduler has been stopped');
+    }
     this.#taken.set(claim.agentId, claim);
     this.#host.checkHeartbeat();
     return claim;
@@ -167,7 +183,7 @@ class Engine {
   }
 
   async #stop({ release }) {
-    const remembered = withLimit(settle(this.#native.remember()), REMEMBER_MS);
+    const remembered = withLimit(settle(this.#native.remember()), REMEMBER_MS).catch(() => {});
     this.#native.stop();
     const left = release ? this.#resuming.leave() : this.#resuming.stopTaking();
     for (const id of [...this.#attempts.keys()]) {
@@ -232,12 +248,13 @@ class Engine {
         this.tell({ type: 'waiting', agentId: id, delayMs: waitMs, attempt: number });
         return undefined;
       }
+      if (!this.#native.isTurn(id, turn)) return await this.#unneeded(id, claim);
       if (!claim.held) throw claim.signal.reason;
       attempt = this.#begin(id, claim, turn, number);
       await this.#open(id, attempt);
     } catch (error) {
       if (attempt?.over || this.stopped) return undefined; // its end was told already
-      const facts = { ...factsOf(error), found: 'connectFailed', ended: false };
+      const facts = { ...factsOfThrown(error), found: 'connectFailed', ended: false };
       const decision = this.#native.failed(id, turn, facts);
       if (decision) this.#decided(id, decision, facts, error);
     } finally {
@@ -262,7 +279,9 @@ class Engine {
     const connecting = (async () => {
       attempt.opened(await opener(id, { claim, attempt: attempt.attempt, signal }, attempt));
     })();
-    // A connect that hangs is not waited for when its attempt is over; it may still come back.
+    // A connect that hangs is not waited for when its attempt is over; it may still come back, and
+    // is given a moment before the next one.
+    attempt.closesWith(attempt.ended.then(() => withLimit(connecting, LATE_MS)));
     await Promise.race([connecting, attempt.ended]);
     if (!attempt.over) this.#native.opened(id, attempt.turn);
     else connecting.catch(() => {});
@@ -293,13 +312,17 @@ class Engine {
     if (!news) return told;
     this.stats.decided(told);
     this.#attempts.get(id)?.decided?.(told);
-    this.#end(id, error instanceof Error ? error : sessionEnded(id, decision.reason));
+    this.#end(id, isNativeError(error) ? error : sessionEnded(id, decision.reason));
+    const over = decision.action === 'stop' || decision.action === 'giveUp';
+    // Begun before anybody is told: whoever connects it anew from there waits for the end of it.
+    if (over) {
+      this.#retire(id, (claim) => retireSession(claim, told, this.#host));
+    } else if (decision.action === 'quarantine' && decision.reason === 'connectionReplaced') {
+      this.#retire(id, (claim) => showConflict(claim, this.#host));
+    }
     this.tell({ type: decision.action, agentId: id, ...told, error });
     this.#alert(id, told, error);
-    if (decision.action === 'quarantine' && decision.reason === 'connectionReplaced') {
-      this.#track(this.#afterwards(id, showConflict));
-    }
-    if (decision.action === 'stop' || decision.action === 'giveUp') this.#over(id, told, error);
+    if (over) this.#over(id, told, error);
     this.#settled(id);
     return told;
   }
@@ -320,19 +343,36 @@ class Engine {
     this.#host.logger.warn(
       `[BAILEYS] agent ${id} is not connected any more: ${told.reason}${code}`,
     );
-    this.#track(this.#afterwards(id, (claim, host) => retireSession(claim, told, host)));
     this.#host.call(this.#options.onGiveUp, id, { ...told, error });
   }
 
   /** Writes the session row and gives the claim back, once the socket is closed. */
-  async #afterwards(id, write) {
-    await this.#last.get(id)?.closed();
-    const claim = this.#taken.get(id) ?? this.#host.claimOn(id);
-    if (!claim?.held) return;
-    await settle(this.#native.remember()).catch(() => {}); // under the fence, so before the release
-    await write(claim, this.#host);
-    this.#taken.delete(id);
-    this.tell({ type: 'released', agentId: id });
+  #retire(id, write) {
+    this.#openerOf(id)?.disarm?.();
+    this.#finish(id, async () => {
+      await this.#last.get(id)?.closed();
+      const claim = this.#taken.get(id) ?? this.#host.claimOn(id);
+      if (!claim?.held) return;
+      await settle(this.#native.remember()).catch(() => {}); // under the fence, so before the release
+      await write(claim);
+      this.#taken.delete(id);
+      this.tell({ type: 'released', agentId: id });
+    });
+  }
+
+  /** The end of a session's time here. Whoever wants it again waits for that, see `claim`. */
+  #finish(id, work) {
+    const before = this.#finishing.get(id);
+    const done = (async () => {
+      await before;
+      await work();
+    })();
+    const finishing = this.#track(done);
+    this.#finishing.set(id, finishing);
+    finishing.finally(() => {
+      if (this.#finishing.get(id) === finishing) this.#finishing.delete(id);
+    });
+    return done;
   }
 
   /** Ends the attempt of an agent, if there is one. */
@@ -372,9 +412,11 @@ class Engine {
     const attempt = this.#attempts.get(id);
     if (!attempt) return;
     this.#native.cancel(id);
-    await beforeRelease?.(attempt.claim);
-    await this.#close(id, sessionEnded(id, 'it was handed over to another instance'));
-    await this.#giveBack(id, attempt.claim);
+    await this.#finish(id, async () => {
+      await beforeRelease?.(attempt.claim);
+      await this.#close(id, sessionEnded(id, 'it was handed over to another instance'));
+      await this.#giveBack(id, attempt.claim);
+    });
     this.stats.handedOver += 1;
     this.tell({ type: 'handedOver', agentId: id });
   }
@@ -417,19 +459,12 @@ class Engine {
     const tracked = task.catch((error) => this.#host.trouble('reconnecting', error));
     this.#tasks.add(tracked);
     tracked.finally(() => this.#tasks.delete(tracked));
+    return tracked;
   }
 }
 
 function pause(ms) {
   return new Promise((resolve) => setTimeout(resolve, Math.max(0, ms)));
-}
-
-/** Waits for a promise, but not for longer than that, and not for its failure. */
-async function withLimit(promise, ms) {
-  let timer;
-  const late = new Promise((resolve) => (timer = setTimeout(resolve, ms)));
-  await Promise.race([promise.catch(() => {}), late]);
-  clearTimeout(timer);
 }
 
 module.exports = { Engine };

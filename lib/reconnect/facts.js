@@ -32,14 +32,23 @@ function factsOf(end) {
     seen.add(one);
     facts.code ??=
       codeIn(one.output?.statusCode) ?? codeIn(one.statusCode) ?? codeIn(one.data?.statusCode);
-    const system = typeof one.code === 'string' ? one.code : (one.data?.code ?? '');
-    facts.text += ` ${one.message ?? ''} ${system}`;
-    if (one instanceof GuardError || String(one.code).startsWith('ERR_')) {
-      facts.guardCode ??= String(one.code);
+    const system = textIn(one.code) ?? textIn(one.data?.code) ?? '';
+    facts.text += ` ${textIn(one.message) ?? ''} ${system}`;
+    if (textIn(one.code) && (one instanceof GuardError || one.code.startsWith('ERR_'))) {
+      facts.guardCode ??= one.code;
       facts.loss ??= typeof one.reason === 'string' ? one.reason : undefined;
     }
   }
   return facts;
+}
+
+/** The same of what a connect threw, which may be anything: what cannot be read is a failure, too. */
+function factsOfThrown(error) {
+  try {
+    return factsOf(error);
+  } catch {
+    return { text: '' };
+  }
 }
 
 /** `{ error, date }` as Baileys gives it, where the error may be missing. */
@@ -51,6 +60,11 @@ function isLastDisconnect(end) {
 
 function isEmpty(object) {
   return Object.keys(object).length === 0 && Object.getPrototypeOf(object) === Object.prototype;
+}
+
+/** Errors come from everywhere, and carry anything. */
+function textIn(value) {
+  return typeof value === 'string' ? value : undefined;
 }
 
 function isObject(value) {
@@ -86,4 +100,4 @@ function reconnectDelays(count, options) {
   return native.reconnectDelays(checkNumbers(checkObject(options, 'options')), count);
 }
 
-module.exports = { classifyDisconnect, factsOf, reasonOf, reconnectDelays };
+module.exports = { classifyDisconnect, factsOf, factsOfThrown, reasonOf, reconnectDelays };

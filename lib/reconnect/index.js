@@ -6,6 +6,7 @@ const { HealthCheck } = require('./health');
 const { checkSchedulerOptions } = require('./options');
 const { ReconnectScheduler } = require('./scheduler');
 const { Uptime } = require('./uptime');
+const { withLimit } = require('../with-limit');
 
 class Reconnecting {
   #host;
@@ -53,7 +54,8 @@ class Reconnecting {
 
   /** Hands sessions over to other instances while there is time, then closes the rest. */
   async end({ timeoutMs, beforeRelease }) {
-    await Promise.all(this.#schedulers.map(({ drain }) => drain({ timeoutMs, beforeRelease })));
+    const drains = this.#schedulers.map(({ drain }) => drain({ timeoutMs, beforeRelease }));
+    await withLimit(Promise.all(drains), timeoutMs); // whatever hangs, all of them are halted
     await Promise.all(this.#schedulers.map(({ halt }) => halt()));
   }
 

@@ -25,7 +25,7 @@ class SessionRow {
   write(fields) {
     this.#fields = { ...this.#fields, ...fields };
     clearTimeout(this.#retry);
-    this.#writing ??= this.#run().finally(() => (this.#writing = undefined));
+    this.#writing ??= this.#run();
   }
 
   /** Resolves when everything is written that can be. */
@@ -41,9 +41,10 @@ class SessionRow {
       try {
         await this.#claim.update(fields);
       } catch (error) {
-        if (!this.#recovers(error, fields)) return;
+        if (!this.#recovers(error, fields)) break;
       }
     }
+    this.#writing = undefined; // here, not when somebody hears of it: the next write begins anew
   }
 
   /** Whether to go on with what is left to write. */

@@ -24,6 +24,8 @@ function supervised(engine, host, options) {
     life.forget = () => session.forget();
     await session.open();
   };
+  /** A person's wish to pair anew is for this time. */
+  opener.disarm = () => (options.pairAnew = false);
   opener.forget = async (claim) => clearAuth(await openAuth(host, options, claim));
   return opener;
 }
@@ -282,7 +284,7 @@ class Socket {
 
   /** Stopped here, to go on elsewhere or later: nobody is connected meanwhile. */
   #endedForNow(reason) {
-    return reason?.code === 'ERR_SESSION_ENDED' && reason === this.#signal.reason;
+    return reason === this.#signal.reason && reason?.code === 'ERR_SESSION_ENDED';
   }
 }
 

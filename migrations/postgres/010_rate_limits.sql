@@ -10,13 +10,13 @@
 -- server's: a server clock that is set back stops the row's for a moment and no longer.
 -- `due` is the end of a fixed window, the end of a block (sliding window), or the theoretical
 -- arrival time in nanoseconds (gcra); everything else is in milliseconds. `log` has the moment of
--- every point in a sliding window. `passed` tells how the latest hit fared.
+-- every point in a sliding window. `passed` tells how many of the latest hits passed.
 CREATE UNLOGGED TABLE IF NOT EXISTS baileys_guard_rate_limit (
   id bytea PRIMARY KEY,
   limiter text NOT NULL,
   at bigint NOT NULL,
   ahead bigint NOT NULL,
-  passed boolean NOT NULL,
+  passed bigint NOT NULL,
   taken bigint NOT NULL,
   refused bigint NOT NULL,
   due bigint NOT NULL,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use napi::Env;
-use napi::bindgen_prelude::Uint8Array;
+use napi::bindgen_prelude::{Float64Array, Uint8Array};
 use napi_derive::napi;
 
 use super::guard::NativeGuard;
@@ -61,23 +61,6 @@ impl From<Verdict> for LimitAnswer {
     }
 }
 
-/// How long a request waits for a database server to count it.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Waits for an answer, but not as long as a call that must be made would: a request that is
-/// only counted had better fail, or be counted in memory. A local file is never away.
-async fn in_time<T>(store: &Arc<dyn Store>, call: impl Future<Output = Result<T>>) -> Result<T> {
-    if store.one_machine() {
-        return call.await;
-    }
-    tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| {
-        Err(Error::DatabaseUnavailable {
-            action: "counting a hit".to_owned(),
-            cause: format!("no answer within {} s", PATIENCE.as_secs()),
-        })
-    })
-}
-
 fn limit(rule: LimitRule, waits: bool) -> Result<Limit> {
     let kind = Kind::named(&rule.algorithm)
         .ok_or_else(|| Error::option("algorithm", "is not one of those known"))?;
@@ -90,25 +73,60 @@ fn id(bytes: &Uint8Array) -> Result<LimitId> {
     LimitId::try_from(&bytes[..]).map_err(|_| Error::argument("id", "has to be 16 bytes"))
 }
 
+fn ids(bytes: &Uint8Array) -> Result<Vec<LimitId>> {
+    let (ids, rest) = bytes.as_chunks::<16>();
+    if !rest.is_empty() {
+        return Err(Error::argument("keys", "has to be 16 bytes for each"));
+    }
+    Ok(ids.to_vec())
+}
+
+fn numbers(verdicts: Vec<Verdict>) -> Vec<f64> {
+    let number = |answer: LimitAnswer| {
+        let LimitAnswer { allowed, used, remaining, reset_in_ms, retry_after_ms, hit_at } = answer;
+        let allowed = f64::from(u8::from(allowed));
+        [allowed, used, f64::from(remaining), reset_in_ms, retry_after_ms, hit_at]
+    };
+    verdicts.into_iter().map(LimitAnswer::from).flat_map(number).collect()
+}
+
+/// How long requests wait for a database server to count them.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Waits for an answer, but not as long as a call that must be made would: a request that is
+/// only counted had better fail, or be counted in memory. A local file is never away.
+async fn in_time<T>(store: &Arc<dyn Store>, call: impl Future<Output = Result<T>>) -> Result<T> {
+    if store.one_machine() {
+        return call.await;
+    }
+    tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| {
+        Err(Error::DatabaseUnavailable {
+            action: "counting hits".to_owned(),
+            cause: format!("no answer within {} s", PATIENCE.as_secs()),
+        })
+    })
+}
+
 #[napi]
 impl NativeGuard {
-    /// Decides about a hit and counts it.
-    #[napi(catch_unwind, ts_return_type = "Promise<LimitAnswer | Error>")]
+    /// Decides about hits of one limit, one after the other, and counts them. `keys` has 16 bytes
+    /// for each; the answer six numbers for each, in the order of `LimitAnswer`.
+    #[napi(catch_unwind, ts_return_type = "Promise<Float64Array | Error>")]
     pub fn take_points<'env>(
         &self,
         env: &'env Env,
-        id: Uint8Array,
+        keys: Uint8Array,
         rule: LimitRule,
         points: u32,
         waits: bool,
-    ) -> Pending<'env, LimitAnswer> {
+    ) -> Pending<'env, Float64Array> {
         let this = self.clone();
         pending(env, async move {
             let take = async {
-                let (id, limit) = (self::id(&id)?, limit(rule, waits)?);
-                in_time(this.store(), this.store().take_points(&id, &limit, points, None)).await
+                let (keys, limit) = (ids(&keys)?, limit(rule, waits)?);
+                in_time(this.store(), this.store().take_points(&keys, &limit, points, None)).await
             };
-            take.await.map(LimitAnswer::from).into()
+            take.await.map(|verdicts| Float64Array::new(numbers(verdicts))).into()
         })
     }
 

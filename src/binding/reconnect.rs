@@ -128,6 +128,13 @@ impl NativeScheduler {
         })
     }
 
+    /// Whether a turn is not over. What `admit` said may be old when JavaScript hears of it.
+    #[napi(catch_unwind)]
+    pub fn is_turn(&self, agent_id: String, turn: u32) -> bool {
+        let id: Id = agent_id.as_str().into();
+        self.parts().scheduler.read(|board, _| board.is_turn(&id, turn))
+    }
+
     /// The user's `connect` has returned.
     #[napi(catch_unwind)]
     pub fn opened(&self, agent_id: String, turn: u32) {

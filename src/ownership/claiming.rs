@@ -139,6 +139,20 @@ impl Inner {
         Ok(dead)
     }
 
+    /// Moves to a new incarnation the leases that nobody has touched since they were ours. Returns
+    /// those of the agents that it has, whichever answer was lost.
+    async fn moved_to(&self, term: &Term, agents: &[String]) -> Result<Vec<String>> {
+        for claim in agents.iter().filter_map(|agent| self.ledger.get(agent)) {
+            self.store.seize(term.incarnation(), &claim.fence()).await?;
+        }
+        let leases = self.store.leases(term.incarnation()).await?;
+        Ok(leases
+            .into_iter()
+            .map(|(agent, _)| agent)
+            .filter(|agent| agents.contains(agent))
+            .collect())
+    }
+
     fn in_use(&self, owner: Owner) -> InUse {
         let patience =
             lock(&self.watch).patience(&owner.peer.incarnation, owner.peer.ttl, self.clock.now());
@@ -150,8 +164,9 @@ impl Inner {
     }
 }
 
-/// Claims again, under a new incarnation, what an outage made this instance lose. What another
-/// instance has by now is lost.
+/// Takes up again, under a new incarnation, what an outage made this instance lose. What another
+/// instance has by now is lost, and so is what one has had meanwhile and given back: it has moved on,
+/// and what is known here of the session is old.
 pub(super) async fn take_up_again(inner: Arc<Inner>) {
     let agents: Vec<String> =
         inner.ledger.all().iter().map(|claim| claim.agent_id.clone()).collect();
@@ -159,7 +174,8 @@ pub(super) async fn take_up_again(inner: Arc<Inner>) {
     let (term, claimed) = loop {
         let attempt = async {
             let term = inner.term().await?;
-            let claimed = inner.claim_resolved(&term, &agents).await?;
+            let untouched = inner.moved_to(&term, &agents).await?;
+            let claimed = inner.claim_resolved(&term, &untouched).await?;
             Ok::<_, Error>((term, claimed))
         };
         match attempt.await {

@@ -26,7 +26,7 @@ pub mod window; // the window that a key's first hit opens
 mod model; // slow and obviously right; what the property tests compare with
 
 /// Which algorithm a limiter follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// [`window::FixedWindow`]
     FixedWindow,
@@ -49,7 +49,7 @@ impl Kind {
 }
 
 /// What one key may do: fixed for a limiter but for `limit`, which may differ by request.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rule {
     /// Hits (points) allowed in a window. Zero refuses everything.
     pub limit: u32,

@@ -52,7 +52,7 @@ pub struct AuthSwap {
 /// A host row with credentials in `session_data`, as JSON text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionData {
-    /// Primary key of the row, as text.
+    /// What tells the row from all others, as text: its primary key, or its `rowid` in SQLite.
     pub row_id: String,
     /// The agent.
     pub agent_id: String,
@@ -79,7 +79,7 @@ pub trait AuthStore {
     /// Replaces values that are still what they were; returns how many.
     async fn auth_swap(&self, swaps: &[AuthSwap]) -> Result<u64>;
 
-    /// Host rows with `session_data`, in order of their key as text, after `after`.
+    /// Host rows with `session_data`, in order of their key, after `after`; from the first if empty.
     async fn session_data(&self, after: &str, limit: i64) -> Result<Vec<SessionData>>;
     /// `session_data` of the newest row of an agent.
     async fn session_data_of(&self, agent_id: &str) -> Result<Option<SessionData>>;

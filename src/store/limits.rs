@@ -1,6 +1,6 @@
 //! What a store promises about rate limits.
 //!
-//! A hit is decided and counted in one statement (SQLite: one immediate transaction) by the
+//! Hits are decided and counted in one statement (SQLite: one immediate transaction) by the
 //! database's clock, so a limit holds over all processes that share the database. A clock that
 //! is set back is absorbed key by key, as [`Steady`](crate::rate_limit::time::Steady) does it.
 //! The counts are worth nothing after their window: a store need not keep them over a crash.
@@ -14,7 +14,7 @@ use crate::rate_limit::{Decision, Kind, Rule};
 pub type LimitId = [u8; 16];
 
 /// What a hit is measured with.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Limit {
     /// The limiter's name, for people who look into the table.
     pub limiter: String,
@@ -37,14 +37,15 @@ pub struct Verdict {
 /// tests; `None` is the database's own.
 #[async_trait]
 pub trait LimitStore: Send + Sync + 'static {
-    /// Decides about a hit of `points` (at least one) and takes them if it passes.
+    /// Decides about hits of `points` (at least one) each, one after the other, and takes them for
+    /// those that pass. `keys` may name a key more than once; the answers are in the same order.
     async fn take_points(
         &self,
-        id: &LimitId,
+        keys: &[LimitId],
         limit: &Limit,
         points: u32,
         clock: Option<i64>,
-    ) -> Result<Verdict>;
+    ) -> Result<Vec<Verdict>>;
 
     /// What a hit of one point would get; changes nothing.
     async fn peek_points(&self, id: &LimitId, limit: &Limit, clock: Option<i64>)

@@ -1,13 +1,14 @@
 //! Rate limits: what the database decides is what the algorithms in memory decide, and hits from
 //! everywhere at once are counted one by one.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use baileys_guard::rate_limit::gcra::Gcra;
 use baileys_guard::rate_limit::sliding::SlidingWindow;
 use baileys_guard::rate_limit::time::Steady;
 use baileys_guard::rate_limit::window::FixedWindow;
-use baileys_guard::rate_limit::{Algorithm, Kind, Rule};
+use baileys_guard::rate_limit::{Algorithm, Decision, Kind, Rule};
 use baileys_guard::store::{Limit, LimitId, Store, Verdict};
 use tokio::task::JoinSet;
 
@@ -38,6 +39,11 @@ impl Random {
             self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % end
     }
+}
+
+/// A hit of one point on one key.
+async fn hit(store: &dyn Store, key: LimitId, limit: &Limit) -> Verdict {
+    store.take_points(&[key], limit, 1, None).await.unwrap()[0]
 }
 
 /// One key by the algorithm itself.
@@ -97,10 +103,14 @@ async fn compare<A: Algorithm>(store: &dyn Store, kind: Kind, seed: u64, block: 
             }
             _ => {
                 let points = points.min(burst);
-                let taken = store.take_points(&id(seed), &limit, points, Some(wall)).await.unwrap();
-                assert_eq!(taken, model.take(&limit.rule, wall, points), "{context}");
-                if taken.decision.allowed {
-                    last_hit = Some((taken.now, points));
+                let times = 1 + random.below(4) as usize;
+                let keys = vec![id(seed); times];
+                let taken = store.take_points(&keys, &limit, points, Some(wall)).await.unwrap();
+                let expected: Vec<_> =
+                    (0..times).map(|_| model.take(&limit.rule, wall, points)).collect();
+                assert_eq!(taken, expected, "{context}");
+                if let Some(hit) = taken.iter().find(|hit| hit.decision.allowed) {
+                    last_hit = Some((hit.now, points));
                 }
             }
         }
@@ -135,7 +145,7 @@ pub async fn a_limit_of_zero_lets_nothing_pass(site: &Site) {
     let store = site.member("a").await.store;
     for kind in KINDS {
         let limit = limit(kind, rule(0, 1_000));
-        let verdict = store.take_points(&id(1), &limit, 1, None).await.unwrap();
+        let verdict = hit(&*store, id(1), &limit).await;
         assert!(!verdict.decision.allowed);
         assert_eq!(verdict.decision.retry_after, 1_000, "{kind:?}");
         store.reset_points(&id(1)).await.unwrap();
@@ -148,11 +158,9 @@ pub async fn hits_from_everywhere_on_one_key_are_counted_one_by_one(site: &Site)
     for (number, kind) in KINDS.into_iter().enumerate() {
         let limit = Arc::new(limit(kind, rule(10, 600_000)));
         let mut hits = JoinSet::new();
-        for hit in 0..60 {
-            let (store, limit) = (stores[hit % 4].clone(), limit.clone());
-            hits.spawn(async move {
-                store.take_points(&id(number as u64), &limit, 1, None).await.unwrap().decision
-            });
+        for call in 0..60 {
+            let (store, limit) = (stores[call % 4].clone(), limit.clone());
+            hits.spawn(async move { hit(&*store, id(number as u64), &limit).await.decision });
         }
         let decisions = hits.join_all().await;
         let passed = decisions.iter().filter(|decision| decision.allowed).count();
@@ -163,16 +171,48 @@ pub async fn hits_from_everywhere_on_one_key_are_counted_one_by_one(site: &Site)
     }
 }
 
+pub async fn calls_with_many_keys_in_any_order_never_stop_each_other(site: &Site) {
+    let first = site.member("a").await.store;
+    let stores = [first, site.store(), site.store(), site.store()];
+    for (number, kind) in KINDS.into_iter().enumerate() {
+        let limit = Arc::new(limit(kind, rule(30, 600_000)));
+        let mut calls = JoinSet::new();
+        for call in 0..40 {
+            let (store, limit) = (stores[call % 4].clone(), limit.clone());
+            // Each key twice, those of every other call backwards.
+            let mut keys: Vec<LimitId> =
+                (0..10).chain(0..10).map(|key| id(100 * number as u64 + key)).collect();
+            if call % 2 == 1 {
+                keys.reverse();
+            }
+            calls.spawn(async move {
+                let verdicts = store.take_points(&keys, &limit, 1, None).await.unwrap();
+                keys.into_iter().zip(verdicts).collect::<Vec<_>>()
+            });
+        }
+        let mut used: HashMap<LimitId, Vec<u64>> = HashMap::new();
+        for (key, verdict) in calls.join_all().await.into_iter().flatten() {
+            let Decision { allowed, used: so_far, .. } = verdict.decision;
+            assert_eq!(allowed, so_far <= 30, "{kind:?}");
+            used.entry(key).or_default().push(so_far);
+        }
+        for (_, mut used) in used {
+            used.sort_unstable();
+            assert_eq!(used, (1..=80).collect::<Vec<u64>>(), "{kind:?}");
+        }
+    }
+}
+
 pub async fn keys_do_not_meet(site: &Site) {
     let store = site.member("a").await.store;
     for kind in KINDS {
         let limit = limit(kind, rule(1, 60_000));
         for key in 0..5 {
-            assert!(store.take_points(&id(key), &limit, 1, None).await.unwrap().decision.allowed);
+            assert!(hit(&*store, id(key), &limit).await.decision.allowed);
         }
         store.reset_points(&id(3)).await.unwrap();
         for key in 0..5 {
-            let verdict = store.take_points(&id(key), &limit, 1, None).await.unwrap();
+            let verdict = hit(&*store, id(key), &limit).await;
             assert_eq!(verdict.decision.allowed, key == 3);
             store.reset_points(&id(key)).await.unwrap();
         }
@@ -185,10 +225,10 @@ pub async fn what_says_nothing_any_more_is_swept(site: &Site) {
         let old = limit(kind, rule(5, 1_000));
         for key in 0..40 {
             let key = id(1_000 * number as u64 + key);
-            store.take_points(&key, &old, 1, Some(1_600_000_000_000)).await.unwrap();
+            store.take_points(&[key], &old, 1, Some(1_600_000_000_000)).await.unwrap();
         }
         let live = limit(kind, rule(5, 600_000));
-        store.take_points(&id(9_000 + number as u64), &live, 1, None).await.unwrap();
+        hit(&*store, id(9_000 + number as u64), &live).await;
     }
     for _ in 0..10 {
         store.sweep_points().await.unwrap();

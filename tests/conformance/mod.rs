@@ -340,6 +340,7 @@ macro_rules! conformance_suite {
                 gcra_decides_as_in_memory
                 a_limit_of_zero_lets_nothing_pass
                 hits_from_everywhere_on_one_key_are_counted_one_by_one
+                calls_with_many_keys_in_any_order_never_stop_each_other
                 keys_do_not_meet
                 what_says_nothing_any_more_is_swept
             }

@@ -34,6 +34,9 @@ pub struct Board {
     pace: Pace,
     random: fn() -> f64,
     sessions: HashMap<Id, Session>,
+    /// Number of the latest turn, of all sessions: one that was cancelled and entered again has no
+    /// turn of the same number.
+    turn: u32,
     /// How many of them are up.
     up: usize,
     timers: BTreeSet<(Tick, Id)>,
@@ -59,6 +62,7 @@ impl Board {
             pace,
             random,
             sessions: HashMap::new(),
+            turn: 0,
             up: 0,
             timers: BTreeSet::new(),
             lines: Lines::new(max_concurrent),
@@ -136,10 +140,17 @@ impl Board {
         let deadline = now + self.connect_timeout.max(CLAIM_LIMIT);
         self.enter(&id, Phase::Connecting { since: now, deadline, line: Some(line) });
         let Some(session) = self.sessions.get_mut(&id) else { return };
-        session.turn = session.turn.wrapping_add(1);
+        self.turn = self.turn.wrapping_add(1);
+        session.turn = self.turn;
         session.history.tries = session.history.tries.saturating_add(1);
         session.report_owed = false;
         calls.push(Call::Turn { id, turn: session.turn, attempt: session.history.tries });
+    }
+
+    /// Whether a turn is not over.
+    pub fn is_turn(&self, id: &Id, turn: u32) -> bool {
+        let connecting = |session: &Session| matches!(session.phase, Phase::Connecting { .. });
+        self.sessions.get(id).is_some_and(|session| session.turn == turn && connecting(session))
     }
 
     /// The user's `connect` has returned: its place is free for others.
@@ -370,9 +381,7 @@ impl Board {
     }
 
     fn connecting(&mut self, id: &Id, turn: u32) -> Option<&mut Session> {
-        let session = self.sessions.get_mut(id)?;
-        let connecting = matches!(session.phase, Phase::Connecting { .. });
-        (connecting && session.turn == turn).then_some(session)
+        if self.is_turn(id, turn) { self.sessions.get_mut(id) } else { None }
     }
 
     fn insert(&mut self, id: &Id, phase: Phase) {

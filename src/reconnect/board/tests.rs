@@ -223,6 +223,20 @@ fn a_turn_that_is_over_is_not_heard_any_more() {
 }
 
 #[test]
+fn a_session_that_was_cancelled_and_entered_again_has_another_turn() {
+    let mut world = World::new(5, 100.0);
+    world.schedule("a");
+    world.pass(10);
+    world.board.cancel(&id("a"));
+    world.schedule("a");
+    world.pass(10);
+    let now = world.tick();
+    assert!(!world.board.is_turn(&id("a"), 1));
+    assert_eq!(world.board.recall(&id("a"), 1, None, now), None);
+    assert!(world.board.is_turn(&id("a"), 2));
+}
+
+#[test]
 fn failures_are_forgotten_when_a_connection_has_held_not_when_it_opens() {
     let mut world = World::new(5, 100.0);
     let mut delays = Vec::new();

@@ -59,9 +59,10 @@ const SESSION_DATA: &str = "SELECT id::text AS row_id, agent_id::text AS agent_i
       WHERE session_data IS NOT NULL AND agent_id IS NOT NULL AND id::text > $1
       ORDER BY id::text LIMIT $2";
 
+/// Compared as the text that was read: `json` takes `\u0000`, which `jsonb` does not.
 const SESSION_DATA_SWAP: &str = "WITH swapped AS (
-       UPDATE whatsapp_sessions SET session_data = $3::text::jsonb
-        WHERE id::text = $1 AND session_data::jsonb = $2::text::jsonb RETURNING 1)
+       UPDATE whatsapp_sessions SET session_data = $3::text::json
+        WHERE id::text = $1 AND session_data::text = $2 RETURNING 1)
      SELECT count(*) AS swapped FROM swapped";
 
 #[async_trait]

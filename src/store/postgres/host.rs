@@ -288,8 +288,8 @@ impl Statements<'_> {
          SELECT s.agent_id::text AS agent_id, s.user_id::text AS user_id,
                 s.phone_number::text AS phone_number, s.status::text AS status,
                 coalesce(s.is_active, false) AS is_active,
-                (extract(epoch FROM s.last_connected) * 1000)::bigint AS last_connected_ms,
-                (extract(epoch FROM s.updated_at) * 1000)::bigint AS updated_at_ms,
+                CASE WHEN isfinite(s.last_connected) THEN (extract(epoch FROM s.last_connected) * 1000)::bigint END AS last_connected_ms,
+                CASE WHEN isfinite(s.updated_at) THEN (extract(epoch FROM s.updated_at) * 1000)::bigint END AS updated_at_ms,
                 o.*, coalesce(o.incarnation = $1, false) AS mine
            FROM newest s
            LEFT JOIN LATERAL (

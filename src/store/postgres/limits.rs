@@ -1,14 +1,18 @@
-//! Rate limits: one upsert decides about a hit and counts it.
+//! Rate limits: one upsert decides about hits on many keys and counts them.
 //!
 //! The arithmetic is that of `rate_limit::{window, sliding, gcra}`, written once more as SQL; the
 //! conformance suite compares the two. The new state is computed after the row is locked and
 //! from the row as it is then, in one sub-select that reads the clock once: hits on one key
-//! queue, and each sees what those before it took.
+//! queue, and each sees what those before it took. Of equal hits on one key at one moment the
+//! first ones pass and the others do not, so how many pass says all. Keys are locked in their order,
+//! so that two statements never wait for each other.
 //!
-//! Parameters: $1 id, $2 limiter, $3 points, $4 limit (gcra: spacing in ns), $5 window (gcra:
-//! tolerance in ns), $6 block, $7 waits, $8 clock (null for the server's). The table is swept a
+//! Parameters: $1 ids in order, $2 how many hits on each, $3 limiter, $4 points (gcra: spacing of
+//! so many in ns), $5 limit (gcra: by how much the hit may be early, in ns), $6 window (gcra: block
+//! and tolerance in ns), $7 block, $8 waits, $9 clock (null for the server's). The table is swept a
 //! stretch of pages at a time, skipping rows that somebody has locked.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
@@ -42,13 +46,22 @@ macro_rules! upsert {
         concat!(
             "INSERT INTO baileys_guard_rate_limit AS l
                (id, limiter, at, ahead, passed, taken, refused, due, keep_until, log)
-             SELECT $1, $2, s.* FROM ",
-            $state!("0", "0", "0", "0", "0", "NULL::bigint[]"),
-            " s ON CONFLICT (id) DO UPDATE SET
+             SELECT h.id, $3, s.* FROM unnest($1::bytea[], $2::bigint[]) AS h (id, times), LATERAL ",
+            $state!("h.times", "0", "0", "0", "0", "0", "NULL::bigint[]"),
+            " s ORDER BY h.id
+             ON CONFLICT (id) DO UPDATE SET
                (at, ahead, passed, taken, refused, due, keep_until, log) = ",
-            $state!("l.at", "l.ahead", "l.taken", "l.refused", "l.due", "l.log"),
-            " RETURNING l.at, l.passed, l.taken, l.refused, l.due,
-               l.log[1] AS oldest, l.log[greatest(l.taken + $3 - $4, 1)] AS leaving"
+            $state!(
+                "($2::bigint[])[array_position($1::bytea[], l.id)]",
+                "l.at",
+                "l.ahead",
+                "l.taken",
+                "l.refused",
+                "l.due",
+                "l.log"
+            ),
+            " RETURNING l.id, l.at, l.passed, l.taken, l.refused, l.due,
+               l.log[1] AS oldest, l.log[greatest(l.taken + $4 - $5, 1)] AS leaving"
         )
     };
 }
@@ -69,17 +82,31 @@ macro_rules! steady {
     };
 }
 
+/// What comes of `o.times` hits of which `p.passed` pass: points taken then, refusals before the first
+/// that did not pass, and whether that one blocks the key.
+macro_rules! outcome {
+    ($taken:literal) => {
+        concat!(
+            "LATERAL (SELECT p.passed, ",
+            $taken,
+            " AS taken, CASE WHEN p.passed > 0 THEN 0 ELSE o.refused END AS refused) v,
+               LATERAL (SELECT v.passed < o.times AND v.refused = 0 AND $7 > 0 AND NOT $8 AS blocks) b"
+        )
+    };
+}
+
 macro_rules! fixed_window {
-    ($at:literal, $ahead:literal, $taken:literal, $refused:literal, $due:literal, $log:literal) => {
+    ($times:expr, $at:literal, $ahead:literal, $taken:literal, $refused:literal, $due:literal, $log:literal) => {
         concat!(
             "(SELECT o.now, o.now - o.clock, v.passed,
-                CASE WHEN v.passed THEN o.taken + $3
-                     WHEN v.blocks THEN greatest(o.taken, $4) ELSE o.taken END,
-                CASE WHEN v.passed THEN 0 WHEN $7 THEN o.refused ELSE o.refused + 1 END,
-                CASE WHEN v.blocks THEN greatest(o.due, o.now + $6) ELSE o.due END,
-                CASE WHEN v.blocks THEN greatest(o.due, o.now + $6) ELSE o.due END,
+                CASE WHEN b.blocks THEN greatest(v.taken, $5) ELSE v.taken END,
+                CASE WHEN $8 THEN v.refused ELSE v.refused + o.times - v.passed END,
+                CASE WHEN b.blocks THEN greatest(o.due, o.now + $7) ELSE o.due END,
+                CASE WHEN b.blocks THEN greatest(o.due, o.now + $7) ELSE o.due END,
                 NULL::bigint[]
-               FROM (SELECT c.clock, n.now,
+               FROM (SELECT ",
+            $times,
+            " AS times, c.clock, n.now,
                        CASE WHEN ",
             $due,
             " > n.now THEN ",
@@ -94,59 +121,67 @@ macro_rules! fixed_window {
             $due,
             " > n.now THEN ",
             $due,
-            " ELSE n.now + $5 END AS due
+            " ELSE n.now + $6 END AS due
                        FROM ",
-            steady!("$8", $at, $ahead),
+            steady!("$9", $at, $ahead),
             ") o,
-               LATERAL (SELECT o.taken + $3 <= $4 AS passed,
-                       o.taken + $3 > $4 AND o.refused = 0 AND $6 > 0 AND NOT $7 AS blocks) v)"
+               LATERAL (SELECT least(o.times, greatest($5 - o.taken, 0) / $4) AS passed) p,
+               ",
+            outcome!("o.taken + p.passed * $4"),
+            ")"
         )
     };
 }
 
 macro_rules! sliding_window {
-    ($at:literal, $ahead:literal, $taken:literal, $refused:literal, $due:literal, $log:literal) => {
+    ($times:expr, $at:literal, $ahead:literal, $taken:literal, $refused:literal, $due:literal, $log:literal) => {
         concat!(
-            "(SELECT o.now, o.now - o.clock, v.passed,
-                CASE WHEN v.passed THEN o.taken + $3 ELSE o.taken END,
-                CASE WHEN v.passed THEN 0 WHEN $7 THEN o.refused ELSE o.refused + 1 END,
-                v.due,
-                greatest(v.due, CASE WHEN v.passed THEN o.now ELSE coalesce(o.log[o.taken], 0) END + $5),
-                CASE WHEN v.passed THEN o.log || array_fill(o.now, ARRAY[$3::int]) ELSE o.log END
-               FROM (SELECT c.clock, n.now, k.log, cardinality(k.log)::bigint AS taken, ",
+            "(SELECT o.now, o.now - o.clock, v.passed, v.taken,
+                CASE WHEN $8 THEN v.refused ELSE v.refused + o.times - v.passed END,
+                d.due,
+                greatest(d.due, CASE WHEN v.passed > 0 THEN o.now ELSE coalesce(o.log[o.taken], 0) END + $6),
+                CASE WHEN v.passed > 0
+                     THEN o.log || array_fill(o.now, ARRAY[(v.passed * $4)::int]) ELSE o.log END
+               FROM (SELECT ", $times, " AS times, c.clock, n.now,
+                       k.log, cardinality(k.log)::bigint AS taken, ",
                        $refused, " AS refused, ", $due, " AS due
-                       FROM ", steady!("$8", $at, $ahead), ",
+                       FROM ", steady!("$9", $at, $ahead), ",
                        LATERAL (SELECT ARRAY(SELECT m FROM unnest(", $log, ") AS u (m)
-                                              WHERE m > n.now - $5 ORDER BY m) AS log) k) o,
-               LATERAL (SELECT o.due <= o.now AND o.taken + $3 <= $4 AS passed) p,
-               LATERAL (SELECT p.passed,
-                  CASE WHEN p.passed THEN 0
-                       WHEN o.refused = 0 AND $6 > 0 AND NOT $7 THEN o.now + $6
-                       ELSE o.due END AS due) v)"
+                                              WHERE m > n.now - $6 ORDER BY m) AS log) k) o,
+               LATERAL (SELECT CASE WHEN o.due <= o.now
+                  THEN least(o.times, greatest($5 - o.taken, 0) / $4) ELSE 0 END AS passed) p,
+               ", outcome!("o.taken + p.passed * $4"), ",
+               LATERAL (SELECT CASE WHEN b.blocks THEN o.now + $7
+                  WHEN v.passed > 0 THEN 0 ELSE o.due END AS due) d)"
         )
     };
 }
 
 macro_rules! gcra {
-    ($at:literal, $ahead:literal, $taken:literal, $refused:literal, $due:literal, $log:literal) => {
+    ($times:expr, $at:literal, $ahead:literal, $taken:literal, $refused:literal, $due:literal, $log:literal) => {
         concat!(
-            "(SELECT o.now, o.now - o.clock, v.passed, 0,
-                CASE WHEN v.passed THEN 0 WHEN $7 THEN o.refused ELSE o.refused + 1 END,
-                v.due, v.due / 1000000 + 1, NULL::bigint[]
-               FROM (SELECT c.clock, n.now, n.now * 1000000 AS ns, ",
+            "(SELECT o.now, o.now - o.clock, v.passed, v.taken,
+                CASE WHEN $8 THEN v.refused ELSE v.refused + o.times - v.passed END,
+                d.due, d.due / 1000000 + 1, NULL::bigint[]
+               FROM (SELECT ",
+            $times,
+            " AS times, c.clock, n.now, n.now * 1000000 AS ns, ",
             $refused,
             " AS refused, ",
             $due,
             " AS due FROM ",
-            steady!("$8", $at, $ahead),
+            steady!("$9", $at, $ahead),
             ") o,
-               LATERAL (SELECT $4 * ($3 - 1) <= $5
-                  AND o.ns >= greatest(o.due, 0) + $4 * ($3 - 1) - $5 AS passed) p,
-               LATERAL (SELECT p.passed,
-                  CASE WHEN p.passed THEN greatest(o.due, o.ns) + $4 * $3
-                       WHEN o.refused = 0 AND $6 > 0 AND NOT $7
-                       THEN greatest(o.due, o.ns + $6 * 1000000 + $5)
-                       ELSE o.due END AS due) v)"
+               LATERAL (SELECT CASE WHEN $5 >= 0 AND o.ns + $5 >= greatest(o.due, o.ns)
+                  THEN least(o.times, (o.ns + $5 - greatest(o.due, o.ns)) / $4 + 1)
+                  ELSE 0 END AS passed) p,
+               ",
+            outcome!("0"),
+            ",
+               LATERAL (SELECT CASE WHEN v.passed > 0 THEN greatest(o.due, o.ns) + v.passed * $4
+                                    ELSE o.due END AS due) t,
+               LATERAL (SELECT CASE WHEN b.blocks THEN greatest(t.due, o.ns + $6)
+                                    ELSE t.due END AS due) d)"
         )
     };
 }
@@ -220,67 +255,140 @@ pub(super) struct Sweeping {
     page: AtomicI64,
 }
 
-/// What a statement measures a hit with: limit and window, or spacing and tolerance.
-fn measures(limit: &Limit) -> (i64, i64) {
-    match limit.kind {
-        // A limit of zero lets nothing pass: a spacing that no tolerance allows.
-        Kind::Gcra => gcra::spacing(&limit.rule).unwrap_or((i64::MAX / 4, -1)),
-        _ => (i64::from(limit.rule.limit), limit.rule.window),
+/// What a statement measures hits with: its parameters from $4 to $7.
+fn measures(limit: &Limit, points: u32) -> [i64; 4] {
+    let (points, Rule { limit: most, window, block, .. }) = (i64::from(points), limit.rule);
+    if limit.kind != Kind::Gcra {
+        return [points, i64::from(most), window, block];
     }
+    // A limit of zero lets nothing pass, however late it comes.
+    let Some((spacing, tolerance)) = gcra::spacing(&limit.rule) else { return [1, -1, 0, 0] };
+    let early = tolerance.saturating_sub(spacing.saturating_mul(points - 1)).max(-1);
+    let blocked = block.saturating_mul(1_000_000).saturating_add(tolerance);
+    [spacing.saturating_mul(points), early, blocked, block]
+}
+
+/// Hits on each key: at which places of the call they are, keys in order. A refusal that blocks
+/// changes what the hits before it are told, so such hits go one by one.
+fn folded(keys: &[LimitId], limit: &Limit) -> Vec<BTreeMap<LimitId, Vec<usize>>> {
+    let mut rounds: Vec<BTreeMap<LimitId, Vec<usize>>> = vec![BTreeMap::new()];
+    for (place, key) in keys.iter().enumerate() {
+        let mut round = 0;
+        if limit.rule.block > 0 {
+            round = rounds.iter().take_while(|round| round.contains_key(key)).count();
+            if round == rounds.len() {
+                rounds.push(BTreeMap::new());
+            }
+        }
+        rounds[round].entry(*key).or_default().push(place);
+    }
+    rounds
 }
 
 async fn take(
     db: &Connections,
-    id: &LimitId,
+    keys: &[LimitId],
     limit: &Limit,
     points: u32,
     clock: Option<i64>,
-) -> Result<Verdict, Failure> {
+) -> Result<Vec<Verdict>, Failure> {
     let statement = match limit.kind {
         Kind::FixedWindow => TAKE_FIXED_WINDOW,
         Kind::SlidingWindow => TAKE_SLIDING_WINDOW,
         Kind::Gcra => TAKE_GCRA,
     };
-    let (first, second) = measures(limit);
-    let Rule { block, waits, .. } = limit.rule;
-    let arguments = arguments![
-        id.to_vec(),
-        limit.limiter,
-        i64::from(points),
-        first,
-        second,
-        block,
-        waits,
-        clock
-    ];
-    let rows = db.run(statement, arguments).await?;
-    Ok(verdict(limit, points, rows.first().ok_or(sqlx::Error::RowNotFound)?)?)
+    let measures = measures(limit, points);
+    let [first, second, third, fourth] = measures;
+    let mut verdicts = vec![None; keys.len()];
+    for round in folded(keys, limit) {
+        let ids: Vec<Vec<u8>> = round.keys().map(|id| id.to_vec()).collect();
+        let times: Vec<i64> = round.values().map(|places| places.len() as i64).collect();
+        let limiter = limit.limiter.clone();
+        let waits = limit.rule.waits;
+        let arguments = arguments![ids, times, limiter, first, second, third, fourth, waits, clock];
+        for row in db.run(statement, arguments).await? {
+            let id: &[u8] = row.try_get("id")?;
+            let Some(places) = LimitId::try_from(id).ok().and_then(|id| round.get(&id)) else {
+                continue;
+            };
+            let outcome = Outcome::read(&row)?;
+            for (nth, &place) in places.iter().enumerate() {
+                verdicts[place] = Some(outcome.verdict(limit, points, measures, places.len(), nth));
+            }
+        }
+    }
+    verdicts
+        .into_iter()
+        .map(|verdict| verdict.ok_or_else(|| sqlx::Error::RowNotFound.into()))
+        .collect()
 }
 
-/// The row after a hit, as an answer.
-fn verdict(limit: &Limit, points: u32, row: &PgRow) -> Result<Verdict, sqlx::Error> {
-    let Limit { kind, rule, .. } = limit;
-    let (now, passed): (i64, bool) = (row.try_get("at")?, row.try_get("passed")?);
-    let (taken, refused): (u32, u32) = (count(row, "taken")?, count(row, "refused")?);
-    let due: i64 = row.try_get("due")?;
-    let decision = match kind {
-        Kind::FixedWindow => Window::stored(due, taken, refused).answer(rule, now, passed),
-        Kind::Gcra => Arrival::stored(due, refused).answer(rule, now, points, passed),
-        Kind::SlidingWindow => {
-            let moment: Option<i64> = row.try_get(if passed { "oldest" } else { "leaving" })?;
-            let fits = u64::from(taken) + u64::from(points) <= u64::from(rule.limit);
-            let room_at = match moment {
-                _ if !passed && fits => now, // only the block keeps it out
-                Some(moment) if passed || points <= rule.limit => {
-                    moment.saturating_add(rule.window)
-                }
-                _ => now.saturating_add(rule.window),
-            };
-            let summary = Summary { taken, refused, blocked_until: Some(due), room_at };
-            summary.answer(rule, now, passed)
+/// A key's row after some hits.
+struct Outcome {
+    now: i64,
+    passed: usize,
+    taken: u32,
+    refused: u32,
+    due: i64,
+    /// The first moment of the log, and the one that has to leave for another hit to fit.
+    oldest: Option<i64>,
+    leaving: Option<i64>,
+}
+
+impl Outcome {
+    fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
+        Ok(Self {
+            now: row.try_get("at")?,
+            passed: row.try_get::<i64, _>("passed")? as usize,
+            taken: count(row, "taken")?,
+            refused: count(row, "refused")?,
+            due: row.try_get("due")?,
+            oldest: row.try_get("oldest")?,
+            leaving: row.try_get("leaving")?,
+        })
+    }
+
+    /// The answer to the `nth` of so many hits, as the row was when those before it were counted.
+    fn verdict(
+        &self,
+        limit: &Limit,
+        points: u32,
+        measures: [i64; 4],
+        times: usize,
+        nth: usize,
+    ) -> Verdict {
+        let Limit { kind, rule, .. } = limit;
+        let &Self { now, passed, .. } = self;
+        let allowed = nth < passed;
+        let (mut taken, mut refused, mut due) = (self.taken, self.refused, self.due);
+        if allowed {
+            let later = (passed - 1 - nth) as u32;
+            taken = taken.saturating_sub(later.saturating_mul(points));
+            refused = 0;
+            if *kind == Kind::Gcra {
+                due = due.saturating_sub(i64::from(later).saturating_mul(measures[0]));
+            }
+        } else if !rule.waits {
+            refused = refused.saturating_sub((times - 1 - nth) as u32);
         }
-    };
-    Ok(Verdict { decision, now })
+        let decision = match kind {
+            Kind::FixedWindow => Window::stored(due, taken, refused).answer(rule, now, allowed),
+            Kind::Gcra => Arrival::stored(due, refused).answer(rule, now, points, allowed),
+            Kind::SlidingWindow => {
+                let fits = u64::from(taken) + u64::from(points) <= u64::from(rule.limit);
+                let room_at = match if allowed { self.oldest } else { self.leaving } {
+                    _ if !allowed && fits => now, // only the block keeps it out
+                    Some(moment) if allowed || points <= rule.limit => {
+                        moment.saturating_add(rule.window)
+                    }
+                    _ => now.saturating_add(rule.window),
+                };
+                let summary = Summary { taken, refused, blocked_until: Some(due), room_at };
+                summary.answer(rule, now, allowed)
+            }
+        };
+        Verdict { decision, now }
+    }
 }
 
 fn count(row: &PgRow, column: &str) -> Result<u32, sqlx::Error> {
@@ -327,7 +435,7 @@ async fn refund(
     clock: Option<i64>,
 ) -> Result<(), Failure> {
     let (id, points) = (id.to_vec(), i64::from(points));
-    let (spacing, _) = measures(limit);
+    let cost = measures(limit, 1)[0];
     let window = limit.rule.window;
     match limit.kind {
         Kind::FixedWindow => {
@@ -336,7 +444,7 @@ async fn refund(
         Kind::SlidingWindow => {
             db.run(REFUND_SLIDING_WINDOW, arguments![id, points, hit_at, window, clock]).await?
         }
-        Kind::Gcra => db.run(REFUND_GCRA, arguments![id, points, spacing, clock]).await?,
+        Kind::Gcra => db.run(REFUND_GCRA, arguments![id, points, cost, clock]).await?,
     };
     Ok(())
 }
@@ -353,19 +461,21 @@ async fn sweep(db: &Connections, sweeping: &Sweeping) -> Result<u64, Failure> {
 impl LimitStore for PostgresStore {
     async fn take_points(
         &self,
-        id: &LimitId,
+        keys: &[LimitId],
         limit: &Limit,
         points: u32,
         clock: Option<i64>,
-    ) -> Result<Verdict> {
-        let taken = take(&self.db, id, limit, points, clock).await;
-        let verdict = self.done("counting a hit", taken)?;
-        if self.sweeping.hits.fetch_add(1, Ordering::Relaxed) % SWEEP_EVERY == SWEEP_EVERY - 1 {
+    ) -> Result<Vec<Verdict>> {
+        let taken = take(&self.db, keys, limit, points, clock).await;
+        let verdicts = self.done("counting hits", taken)?;
+        let hits = keys.len() as i64;
+        let before = self.sweeping.hits.fetch_add(hits, Ordering::Relaxed);
+        if before / SWEEP_EVERY != (before + hits) / SWEEP_EVERY {
             let (db, sweeping) = (self.db.clone(), self.sweeping.clone());
             // What fails here is tried again with the next thousand hits.
             tokio::spawn(async move { sweep(&db, &sweeping).await.is_ok() });
         }
-        Ok(verdict)
+        Ok(verdicts)
     }
 
     async fn peek_points(

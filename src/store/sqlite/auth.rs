@@ -5,7 +5,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::failure::Failure;
-use super::{SqliteStore, json};
+use super::{SqliteStore, json, text};
 use crate::error::Result;
 use crate::store::{
     AuthChange, AuthKey, AuthRow, AuthStore, AuthSwap, Fence, SessionData, Written,
@@ -113,14 +113,15 @@ impl AuthStore for SqliteStore {
 
     async fn session_data(&self, after: &str, limit: i64) -> Result<Vec<SessionData>> {
         let read = async {
+            // By row: a host's `id` may be NULL, or be in several rows as number, text and blob.
             let list = sqlx::query(
-                "SELECT CAST(id AS TEXT) AS row_id, CAST(agent_id AS TEXT) AS agent_id,
+                "SELECT CAST(rowid AS TEXT) AS row_id, CAST(agent_id AS TEXT) AS agent_id,
                         CAST(session_data AS TEXT) AS json FROM whatsapp_sessions
                   WHERE session_data IS NOT NULL AND agent_id IS NOT NULL
-                    AND CAST(id AS TEXT) > ?1
-                  ORDER BY CAST(id AS TEXT) LIMIT ?2",
+                    AND (?1 IS NULL OR rowid > ?1)
+                  ORDER BY rowid LIMIT ?2",
             );
-            let list = list.bind(after).bind(limit);
+            let list = list.bind(after.parse::<i64>().ok()).bind(limit);
             data_rows(&list.fetch_all(&mut *self.db.reader().await?).await?)
         };
         self.call("listing session_data", read).await
@@ -129,9 +130,9 @@ impl AuthStore for SqliteStore {
     async fn session_data_of(&self, agent_id: &str) -> Result<Option<SessionData>> {
         let read = async {
             let newest = sqlx::query(concat!(
-                "SELECT CAST(id AS TEXT) AS row_id, CAST(agent_id AS TEXT) AS agent_id,
+                "SELECT CAST(row AS TEXT) AS row_id, CAST(agent_id AS TEXT) AS agent_id,
                         CAST(session_data AS TEXT) AS json FROM (
-                   SELECT * FROM whatsapp_sessions WHERE agent_id = ?1 ORDER BY ",
+                   SELECT rowid AS row, * FROM whatsapp_sessions WHERE agent_id = ?1 ORDER BY ",
                 newest_first!(),
                 " LIMIT 1) WHERE session_data IS NOT NULL"
             ));
@@ -147,9 +148,9 @@ impl AuthStore for SqliteStore {
             let mut tx = writer.begin().await?;
             let swap = sqlx::query(
                 "UPDATE whatsapp_sessions SET session_data = ?3
-                  WHERE CAST(id AS TEXT) = ?1 AND CAST(session_data AS TEXT) = ?2",
+                  WHERE rowid = ?1 AND CAST(session_data AS TEXT) = ?2",
             );
-            let swap = swap.bind(&old.row_id).bind(&old.json).bind(new);
+            let swap = swap.bind(old.row_id.parse::<i64>().ok()).bind(&old.json).bind(new);
             let swapped = swap.execute(&mut *tx).await?.rows_affected() == 1;
             tx.commit().await?;
             Ok(swapped)
@@ -185,11 +186,10 @@ fn auth_rows(rows: &[SqliteRow]) -> Result<Vec<AuthRow>, Failure> {
 fn data_rows(rows: &[SqliteRow]) -> Result<Vec<SessionData>, Failure> {
     rows.iter()
         .map(|row| {
-            Ok(SessionData {
-                row_id: row.try_get("row_id")?,
-                agent_id: row.try_get("agent_id")?,
-                json: row.try_get("json")?,
-            })
+            // Bytes that are no text are no JSON either, and are told as that.
+            let json = String::from_utf8(row.try_get("json")?).unwrap_or_default();
+            let agent_id = text(row, "agent_id")?.unwrap_or_default();
+            Ok(SessionData { row_id: row.try_get("row_id")?, agent_id, json })
         })
         .collect()
 }

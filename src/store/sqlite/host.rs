@@ -103,7 +103,9 @@ impl HostTable {
         if keeps_text(declared) {
             return Ok(agent_id.to_owned());
         }
-        match (agent_id.trim().parse::<i64>(), agent_id.trim().parse::<f64>()) {
+        // What SQLite takes for space; a number in other space stays text there.
+        let number = agent_id.trim_matches([' ', '\t', '\n', '\x0b', '\x0c', '\r']);
+        match (number.parse::<i64>(), number.parse::<f64>()) {
             (Ok(number), _) => Ok(number.to_string()),
             (Err(_), Ok(_)) => Err(Error::argument(
                 "agentId",

@@ -1,5 +1,5 @@
 //! Rate limits: one immediate transaction reads a key's state, lets the algorithm decide, and
-//! writes it.
+//! writes it, key after key.
 //!
 //! Every so many hits the same transaction deletes some rows that say nothing any more, a
 //! stretch of the table at a time.
@@ -186,24 +186,30 @@ async fn write(
 async fn take(
     db: &Connections,
     sweeping: &Sweeping,
-    id: &LimitId,
+    keys: &[LimitId],
     limit: &Limit,
     points: u32,
     clock: Option<i64>,
-) -> Result<Verdict, Failure> {
+) -> Result<Vec<Verdict>, Failure> {
     let mut writer = db.writer().await?;
     let mut tx = writer.begin().await?;
-    let (known, wall) = read(&mut tx, id, limit.kind, clock).await?;
-    let fresh = || Key { clock: Steady::default(), state: State::fresh(limit.kind) };
-    let mut key = known.unwrap_or_else(fresh);
-    let now = key.clock.at(wall);
-    let decision = key.state.take(&limit.rule, now, points);
-    write(&mut tx, id, limit, &key).await?;
-    if sweeping.hits.fetch_add(1, Ordering::Relaxed) % SWEEP_EVERY == SWEEP_EVERY - 1 {
+    let mut verdicts = Vec::with_capacity(keys.len());
+    for id in keys {
+        let (known, wall) = read(&mut tx, id, limit.kind, clock).await?;
+        let fresh = || Key { clock: Steady::default(), state: State::fresh(limit.kind) };
+        let mut key = known.unwrap_or_else(fresh);
+        let now = key.clock.at(wall);
+        let decision = key.state.take(&limit.rule, now, points);
+        write(&mut tx, id, limit, &key).await?;
+        verdicts.push(Verdict { decision, now });
+    }
+    let hits = keys.len() as i64;
+    let before = sweeping.hits.fetch_add(hits, Ordering::Relaxed);
+    if before / SWEEP_EVERY != (before + hits) / SWEEP_EVERY {
         sweep(&mut tx, sweeping).await?;
     }
     tx.commit().await?;
-    Ok(Verdict { decision, now })
+    Ok(verdicts)
 }
 
 async fn peek(
@@ -277,13 +283,13 @@ async fn sweep_alone(db: &Connections, sweeping: &Sweeping) -> Result<u64, Failu
 impl LimitStore for SqliteStore {
     async fn take_points(
         &self,
-        id: &LimitId,
+        keys: &[LimitId],
         limit: &Limit,
         points: u32,
         clock: Option<i64>,
-    ) -> Result<Verdict> {
-        let take = take(&self.db, &self.sweeping, id, limit, points, clock);
-        self.call("counting a hit", take).await
+    ) -> Result<Vec<Verdict>> {
+        let take = take(&self.db, &self.sweeping, keys, limit, points, clock);
+        self.call("counting hits", take).await
     }
 
     async fn peek_points(

@@ -53,10 +53,20 @@ macro_rules! owner_columns {
 }
 
 /// The order of an agent's rows, newest first. A host may mix `…T…Z` with `datetime('now')`,
-/// which do not compare as text; unix milliseconds are no date to `julianday`.
+/// which do not compare as text; unix milliseconds are no date to `julianday`. An `id` may be NULL
+/// in several rows.
 macro_rules! newest_first {
     () => {
-        "coalesce(julianday(created_at), created_at) DESC, id DESC"
+        "coalesce(julianday(created_at), created_at) DESC, id DESC, rowid DESC"
+    };
+}
+
+/// Whether a row is found by its agent's id, which is text to everybody else. A blob never is, a
+/// number only where the column's declaration makes numbers of text. The sign takes the affinity of
+/// text away, as parameters have none.
+macro_rules! has_agent {
+    () => {
+        "agent_id = +CAST(agent_id AS TEXT)"
     };
 }
 
@@ -69,7 +79,9 @@ macro_rules! newest_sessions {
                 coalesce(is_active IN (1, '1', 'true'), 0) AS active, last_connected,
                 updated_at, row_number() OVER (PARTITION BY agent_id ORDER BY ",
             newest_first!(),
-            ") AS place FROM whatsapp_sessions WHERE agent_id IS NOT NULL) WHERE place = 1)"
+            ") AS place FROM whatsapp_sessions WHERE ",
+            has_agent!(),
+            ") WHERE place = 1)"
         )
     };
 }
@@ -94,6 +106,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::Serialize;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
 use tokio::time::timeout;
 
 use self::connection::Connections;
@@ -158,11 +172,22 @@ fn json<T: Serialize + ?Sized>(list: &T) -> String {
     serde_json::to_string(list).unwrap_or_else(|_| "[]".to_owned())
 }
 
+/// Text of the host's, which SQLite takes whatever its bytes are. One odd value must not hide the
+/// rows around it.
+fn text(row: &SqliteRow, column: &str) -> sqlx::Result<Option<String>> {
+    let bytes: Option<&[u8]> = row.try_get(column)?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(bytes).into_owned()))
+}
+
 #[async_trait]
 impl Store for SqliteStore {
     async fn canonical_agent(&self, agent_id: &str) -> Result<String> {
         if agent_id.contains('\0') {
             return Err(Error::argument("agentId", "holds a NUL character"));
+        }
+        if agent_id.contains(char::REPLACEMENT_CHARACTER) {
+            let problem = format!("{agent_id} holds U+FFFD: its bytes in the table are no text");
+            return Err(Error::argument("agentId", problem));
         }
         let table = self.call("reading whatsapp_sessions", async {
             HostTable::read(&mut *self.db.reader().await?).await

@@ -6,7 +6,7 @@ use sqlx::Row;
 
 use super::connection::Connections;
 use super::failure::Failure;
-use super::json;
+use super::{json, text};
 use crate::store::{Fence, Orphans, Reconnect};
 
 pub(super) async fn recall(db: &Connections, agents: &[String]) -> Result<Vec<Reconnect>, Failure> {
@@ -152,9 +152,9 @@ pub(super) async fn orphans(
     .fetch_one(&mut *db.reader().await?)
     .await?;
     let number = |name| row.try_get::<i64, _>(name).map(|n| usize::try_from(n).unwrap_or(0));
-    let agents: String = row.try_get("agents")?;
+    let agents = text(&row, "agents")?.unwrap_or_default();
     Ok(Orphans {
-        agents: serde_json::from_str(&agents).unwrap_or_default(),
+        agents: serde_json::from_str(&agents).map_err(|error| sqlx::Error::Decode(error.into()))?,
         orphans: number("orphans")?,
         should_run: number("should_run")?,
         mine: number("mine")?,

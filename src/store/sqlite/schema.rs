@@ -1,10 +1,10 @@
 //! Applies and undoes the migrations, each of them all or nothing.
 
-use sqlx::SqliteConnection;
+use sqlx::{Row, SqliteConnection};
 
 use super::connection::Connections;
 use super::failure::Failure;
-use super::host;
+use super::{host, text};
 use crate::store::Migrated;
 
 struct Migration {
@@ -99,11 +99,14 @@ pub(super) fn migrations() -> impl Iterator<Item = (&'static str, &'static str)>
 
 /// Agents with more than one session row.
 pub(super) async fn duplicates(tx: &mut SqliteConnection) -> Result<Vec<(String, i64)>, Failure> {
-    let duplicates = sqlx::query_as(
-        "SELECT CAST(agent_id AS TEXT), count(*) FROM whatsapp_sessions
-          WHERE agent_id IS NOT NULL GROUP BY agent_id HAVING count(*) > 1 ORDER BY 1",
-    );
-    Ok(duplicates.fetch_all(tx).await?)
+    let duplicates = sqlx::query(concat!(
+        "SELECT CAST(agent_id AS TEXT) AS agent, count(*) AS rows FROM whatsapp_sessions WHERE ",
+        has_agent!(),
+        " GROUP BY agent HAVING count(*) > 1 ORDER BY agent"
+    ));
+    let duplicates = duplicates.fetch_all(tx).await?;
+    let duplicate = |row| Ok((text(row, "agent")?.unwrap_or_default(), row.try_get("rows")?));
+    Ok(duplicates.iter().map(duplicate).collect::<sqlx::Result<_>>()?)
 }
 
 /// Names of the migrations that were recorded as applied.

@@ -11,10 +11,11 @@ use crate::store::{Fence, Registration, Session, SessionFilter, SessionUpdate, W
 use super::connection::Connections;
 use super::failure::{Failure, constraint};
 use super::host::HostTable;
-use super::json;
 use super::leases::owner_info;
+use super::{json, text};
 
-/// The newest row of the agent that the expression names.
+/// The newest row of the agent that the expression names. A column has to come with a sign, so that
+/// its affinity finds no rows that a parameter would not find.
 macro_rules! newest_row_of {
     ($agent:literal) => {
         concat!(
@@ -84,14 +85,14 @@ async fn show_held(
          WHERE rowid IN (SELECT {} FROM {held} WHERE l.incarnation = ?1 AND l.held = 1)",
         table.time("instance_started_at", started),
         table.time("last_heartbeat", "'now'"),
-        newest_row_of!("l.agent_id"),
+        newest_row_of!("+l.agent_id"),
     );
     let show = sqlx::query(sqlx::AssertSqlSafe(show)).bind(&me.incarnation).bind(&agents);
     let show = show.bind(&me.instance_id).bind(&me.hostname).bind(me.pid);
     show.execute(&mut *tx).await?;
     let bare = format!(
         "SELECT l.agent_id FROM {held} WHERE l.incarnation = ?1 AND l.held = 1 \
-         AND NOT EXISTS (SELECT 1 FROM whatsapp_sessions WHERE agent_id = l.agent_id) \
+         AND NOT EXISTS (SELECT 1 FROM whatsapp_sessions WHERE agent_id = +l.agent_id) \
          ORDER BY l.agent_id"
     );
     let bare = sqlx::query_scalar(sqlx::AssertSqlSafe(bare)).bind(&me.incarnation).bind(&agents);
@@ -268,10 +269,10 @@ pub(super) async fn list(
 fn session(row: &SqliteRow) -> sqlx::Result<Session> {
     let owned = row.try_get::<Option<String>, _>("incarnation")?.is_some();
     Ok(Session {
-        agent_id: row.try_get("agent")?,
-        user_id: row.try_get("user_id")?,
-        phone_number: row.try_get("phone_number")?,
-        status: row.try_get("status")?,
+        agent_id: text(row, "agent")?.unwrap_or_default(),
+        user_id: text(row, "user_id")?,
+        phone_number: text(row, "phone_number")?,
+        status: text(row, "status")?,
         is_active: row.try_get("active")?,
         last_connected_ms: row.try_get("last_connected_ms")?,
         updated_at_ms: row.try_get("updated_at_ms")?,
