@@ -1,7 +1,7 @@
 'use strict';
 
 // npm run soak [-- --minutes 6] [--only TEXT]
-// npm run soak -- --calls 100000 [--only TEXT]
+// npm run soak -- --calls 100000 [--only TEXT] [--on sqlite|postgres|module]
 //
 // Every kind of operation again and again, in one process with a heartbeat running, on SQLite and on
 // PostgreSQL: by time, the kinds of `works.js`, or by number, each public function by itself
@@ -108,33 +108,40 @@ async function start(database, key, make) {
   return { ...database, key, guard, rival, library, folder: temporaryFolder() };
 }
 
+/** The default guard, which is the module. */
+function configured(options) {
+  library.configure(options);
+  return library;
+}
+
 async function main() {
   const { values } = parseArgs({
     options: {
       minutes: { type: 'string', default: '6' },
       calls: { type: 'string' },
       only: { type: 'string', default: '' },
+      on: { type: 'string' },
     },
   });
-  const wanted = ({ name }) => name.includes(values.only);
+  const wanted = ({ name, on }) => name.includes(values.only) && on === (values.on ?? on);
   const plan =
     values.calls === undefined
       ? planByTime(values.minutes, wanted)
       : planByCalls(Number(values.calls), wanted);
   if (plan.length === 0 || !(Number(values.calls ?? values.minutes) > 0)) {
-    throw new Error('--minutes and --calls have to be numbers above 0, --only part of a name');
+    throw new Error(
+      '--minutes and --calls have to be numbers above 0, --only part of a name, --on a place',
+    );
   }
 
   const key = crypto.randomBytes(32).toString('hex');
-  const { createGuard } = library;
-  const tools = {
-    sqlite: await start(await sqlite(), key, createGuard),
-    postgres: await start(await postgres(), key, createGuard),
-    module: await start(await sqlite(), key, (options) => {
-      library.configure(options);
-      return library;
-    }),
+  const places = {
+    sqlite: async () => start(await sqlite(), key, library.createGuard),
+    postgres: async () => start(await postgres(), key, library.createGuard),
+    module: async () => start(await sqlite(), key, configured),
   };
+  const tools = {};
+  for (const on of new Set(plan.map((one) => one.on))) tools[on] = await places[on]();
   console.log('operations; then at a third and at the end: RSS, heap (MiB), resources, threads,');
   console.log('files, connections, database (MiB)\n');
   const results = [];
@@ -148,7 +155,7 @@ async function main() {
   }
   const guards = Object.values(tools).flatMap(({ guard, rival }) => [guard, rival]);
   await Promise.all(guards.map((guard) => guard.shutdown()));
-  await tools.postgres.client.end();
+  await tools.postgres?.client.end();
   const total = results.reduce((sum, { operations }) => sum + operations, 0);
   const failed = results.filter(({ grown }) => grown.length > 0);
   console.log(`\n${total.toLocaleString('en-US')} operations; ${failed.length} of them grow`);

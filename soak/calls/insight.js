@@ -17,15 +17,17 @@ class Registry extends Map {
   }
 }
 
-const listening = (name) => (tools) =>
-  repeat(
-    () => {
-      const listener = () => {};
-      tools.guard[name]('trouble', listener);
-      tools.guard.off('trouble', listener);
-    },
-    { refused: [() => tools.guard[name]('trouble', 'no function')] },
-  );
+const listening =
+  (name) =>
+  ({ library }) =>
+    repeat(
+      () => {
+        const listener = () => {};
+        library[name]('trouble', listener);
+        library.off('trouble', listener);
+      },
+      { refused: [() => library[name]('trouble', 'no function')] },
+    );
 
 const onGuard = {
   metrics: ({ guard }) => repeat(() => guard.metrics()),
@@ -60,12 +62,15 @@ const others = {
         }),
     );
   }),
-  on: ({ library }) => listening('on')({ guard: library }),
-  once: ({ library }) => listening('once')({ guard: library }),
+};
+
+const onModule = {
+  on: listening('on'),
+  once: listening('once'),
   off: ({ library }) =>
     repeat(() => library.off('trouble', () => {}), {
       refused: [() => library.off('trouble', 'no function')],
     }),
 };
 
-module.exports = { onGuard, others };
+module.exports = { onGuard, onModule, others };

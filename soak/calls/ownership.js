@@ -80,9 +80,6 @@ const onGuard = {
 };
 
 const others = {
-  configure: ({ url, library }) =>
-    // The default guard is configured already: it can be told no more than that.
-    repeat(() => refusal(() => library.configure({ databaseUrl: url }))),
   createGuard: costly(100, GUARD, (tools) =>
     repeat(() => brief(tools).shutdown(), {
       together: 5,
@@ -189,4 +186,10 @@ const others = {
   'Heartbeat.stats': ({ guard }) => repeat(() => guard.startHeartbeat().stats()),
 };
 
-module.exports = { onGuard, others };
+const onModule = {
+  // The default guard is configured already: it can be told no more than that.
+  configure: ({ url, library }) =>
+    repeat(() => refusal(() => library.configure({ databaseUrl: url }))),
+};
+
+module.exports = { onGuard, onModule, others };
