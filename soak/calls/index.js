@@ -23,8 +23,11 @@ const onGuards = Object.fromEntries(
   Object.entries(onGuard).map(([name, make]) => [`Guard.${name}`, make]),
 );
 
-/** The same with the default guard, which is the module. */
-const onModule = Object.fromEntries(Object.entries(onGuard).filter(([name]) => name in library));
+/** The same with the default guard, which is the module, and what only the module has. */
+const onModule = {
+  ...Object.fromEntries(Object.entries(onGuard).filter(([name]) => name in library)),
+  ...all('onModule'),
+};
 
 const others = all('others');
 

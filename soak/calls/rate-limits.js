@@ -130,7 +130,7 @@ const others = {
   ]),
   'RateLimiter.close': ({ guard }) =>
     repeat(async (n) => {
-      const limiter = guard.createRateLimiter(rule(n));
+      const limiter = guard.createRateLimiter({ ...rule(n), windowMs: 60_000 });
       await limiter.consume('key', 5);
       const waiting = refusal(() => limiter.acquire('key'));
       limiter.close();
