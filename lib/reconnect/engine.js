@@ -36,6 +36,7 @@ class Engine {
   #tasks = new Set(); // what is under way
   #awake;
   #stopped;
+  #forgotten; // tells the guard that this has stopped
 
   stats = new ReconnectStats();
   /** Agent -> the user that its claim is made for. */
@@ -63,7 +64,7 @@ class Engine {
       idle: () => this.#idleSession(),
       handOver: (agentId) => this.#handOver(agentId),
     });
-    host.register({
+    this.#forgotten = host.register({
       drain: (how) => this.#drain(how),
       halt: () => this.stop({ release: false }),
       stats: this.stats,
@@ -161,7 +162,7 @@ class Engine {
 
   /** @param {{ release: boolean }} how whether claims are given back here, or by the guard */
   stop(how) {
-    this.#stopped ??= this.#stop(how);
+    this.#stopped ??= this.#stop(how).finally(this.#forgotten);
     return this.#stopped;
   }
 

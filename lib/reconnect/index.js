@@ -5,12 +5,14 @@
 const { HealthCheck } = require('./health');
 const { checkSchedulerOptions } = require('./options');
 const { ReconnectScheduler } = require('./scheduler');
+const { ReconnectStats } = require('./stats');
 const { Uptime } = require('./uptime');
 const { withLimit } = require('../with-limit');
 
 class Reconnecting {
   #host;
-  #schedulers = []; // what each lends in return: drain, halt, stats, pendingCount
+  #schedulers = new Set(); // what each lends in return: drain, halt, stats, pendingCount
+  #stopped = new ReconnectStats(); // of those that are no more: what was counted stays
   #sessions;
 
   /** How long agents have been connected, by whichever scheduler. */
@@ -27,7 +29,10 @@ class Reconnecting {
       ...host,
       health: new HealthCheck(),
       uptime: this.uptime,
-      register: (inside) => this.#schedulers.push(inside),
+      register: (inside) => {
+        this.#schedulers.add(inside);
+        return () => this.#forget(inside);
+      },
       checkHeartbeat: () => {
         if (warned || host.isBeating()) return;
         warned = true;
@@ -54,19 +59,26 @@ class Reconnecting {
 
   /** Hands sessions over to other instances while there is time, then closes the rest. */
   async end({ timeoutMs, beforeRelease }) {
-    const drains = this.#schedulers.map(({ drain }) => drain({ timeoutMs, beforeRelease }));
+    const drains = [...this.#schedulers].map(({ drain }) => drain({ timeoutMs, beforeRelease }));
     await withLimit(Promise.all(drains), timeoutMs); // whatever hangs, all of them are halted
-    await Promise.all(this.#schedulers.map(({ halt }) => halt()));
+    await Promise.all([...this.#schedulers].map(({ halt }) => halt()));
   }
 
-  /** What happened to the connections of each scheduler. */
+  /** What happened to connections, by scheduler; those that were stopped are one. */
   stats() {
-    return this.#schedulers.map(({ stats }) => stats);
+    return [this.#stopped, ...[...this.#schedulers].map(({ stats }) => stats)];
   }
 
   /** How many sessions connect, or wait to. */
   pendingCount() {
-    return this.#schedulers.reduce((sum, { pendingCount }) => sum + pendingCount(), 0);
+    let count = 0;
+    for (const { pendingCount } of this.#schedulers) count += pendingCount();
+    return count;
+  }
+
+  /** A scheduler has stopped: a program may make and stop any number of them. */
+  #forget(inside) {
+    if (this.#schedulers.delete(inside)) this.#stopped.add(inside.stats);
   }
 }
 

@@ -42,19 +42,22 @@ class ReconnectStats {
   /** Those of several schedulers together. */
   static sum(all) {
     const total = new ReconnectStats();
-    for (const one of all) {
-      for (const [name, value] of Object.entries(one)) {
-        if (typeof value === 'number') total[name] += value;
-      }
-      for (const [key, count] of one.disconnects) add(total.disconnects, key, count);
-      for (const [key, count] of one.decisions) add(total.decisions, key, count);
-      one.connectTime.counts.forEach((count, index) => {
-        total.connectTime.counts[index] += count;
-      });
-      total.connectTime.sumMs += one.connectTime.sumMs;
-      total.connectTime.count += one.connectTime.count;
-    }
+    for (const one of all) total.add(one);
     return total.toJSON();
+  }
+
+  /** Counts what another scheduler has counted, too. */
+  add(one) {
+    for (const [name, value] of Object.entries(one)) {
+      if (typeof value === 'number') this[name] += value;
+    }
+    for (const [key, count] of one.disconnects) add(this.disconnects, key, count);
+    for (const [key, count] of one.decisions) add(this.decisions, key, count);
+    one.connectTime.counts.forEach((count, index) => {
+      this.connectTime.counts[index] += count;
+    });
+    this.connectTime.sumMs += one.connectTime.sumMs;
+    this.connectTime.count += one.connectTime.count;
   }
 
   toJSON() {
