@@ -88,7 +88,7 @@ pub async fn from_ones_own_term_before(site: &Site) {
             moved.push(term.agent_id.clone());
         }
     }
-    assert_eq!(moved, [kept.clone()]);
+    assert_eq!(moved, [kept.as_str()]);
     let leases = new.store.leases(new.id()).await.unwrap();
     assert_eq!(leases.len(), 1);
     assert!(leases[0].0 == kept && leases[0].1 > terms[0].token, "{leases:?}");
