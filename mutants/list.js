@@ -149,4 +149,18 @@ module.exports = [
     replace: 'fence.incarnation == term.incarnation() && !before.is_empty()',
     test: jest('16.endings', 'a list from before a claim was taken up again'),
   },
+  {
+    name: 'a lease is moved from whoever has it',
+    file: 'src/store/sqlite/seizure.rs',
+    find: 'AND incarnation = ?3 AND token = ?4 AND held = 1',
+    replace: 'AND ?3 = ?3 AND ?4 = ?4 AND held = 1',
+    test: conformance('takeovers::from_ones_own_term_before'),
+  },
+  {
+    name: 'whatever is free is taken up again',
+    file: 'src/ownership/claiming.rs',
+    find: 'inner.claim_resolved(&term, &untouched)',
+    replace: 'inner.claim_resolved(&term, [&agents, &untouched][0])',
+    test: jest('13.database-faults', 'an outage ends nothing until somebody else owns the agent'),
+  },
 ];

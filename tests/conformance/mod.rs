@@ -282,6 +282,7 @@ macro_rules! conformance_suite {
                 of_an_agent_released_before_its_owner_died
                 in_a_mixed_batch
                 from_a_live_owner_by_force
+                from_ones_own_term_before
                 a_thousand_fresh_agents_have_one_winner_each
                 a_thousand_orphans_have_one_winner_each
                 tokens_only_grow

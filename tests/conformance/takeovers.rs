@@ -65,6 +65,39 @@ pub async fn from_a_live_owner_by_force(site: &Site) {
     assert_eq!((beat.alive, beat.held, beat.token_sum), (true, 1, other.token));
 }
 
+/// What an incarnation leaves behind is moved to the next one of the same process only where nobody
+/// has had it in between.
+pub async fn from_ones_own_term_before(site: &Site) {
+    let (old, other) = (site.member("a").await, site.member("b").await);
+    let [kept, taken, returned, given, forgotten] = [1, 2, 3, 4, 5].map(agent);
+    let mut terms = Vec::new();
+    for agent in [&kept, &taken, &returned, &given, &forgotten] {
+        terms.push(old.claim(1, agent).await);
+    }
+    old.release(&terms[3]).await;
+    other.bury(&old, Death::Silent).await;
+    other.claim(1, &taken).await;
+    let had = other.claim(1, &returned).await;
+    other.release(&had).await;
+    site.execute(&format!("DELETE FROM baileys_guard_lease WHERE agent_id = '{forgotten}'")).await;
+
+    let new = site.member("a").await;
+    let mut moved = Vec::new();
+    for term in &terms {
+        if new.store.seize(new.id(), &old.fence(term)).await.unwrap() {
+            moved.push(term.agent_id.clone());
+        }
+    }
+    assert_eq!(moved, [kept.as_str()]);
+    let leases = new.store.leases(new.id()).await.unwrap();
+    assert_eq!(leases.len(), 1);
+    assert!(leases[0].0 == kept && leases[0].1 > terms[0].token, "{leases:?}");
+    let now = Fence { token: leases[0].1, ..new.fence(&terms[0]) };
+    assert!(!new.store.seize(old.id(), &now).await.unwrap(), "the dead get nothing");
+    let nothing = new.store.release(&[old.fence(&terms[0])], false).await.unwrap();
+    assert!(nothing.is_empty(), "the old term is over");
+}
+
 pub async fn in_a_mixed_batch(site: &Site) {
     let (a, b, c) = (site.member("a").await, site.member("b").await, site.member("c").await);
     let [fresh, live, released, orphan, older, same] = [1, 2, 3, 4, 5, 6].map(agent);
