@@ -130,9 +130,13 @@ const VALGRIND = [
   '--error-exitcode=99',
 ];
 
+/** Its writers wait for each other; thirty times as slow, some wait longer than they may. */
+const NOT_WITH_VALGRIND = ['--skip', 'calls_with_many_keys_in_any_order_never_stop_each_other'];
+
 function valgrind() {
   const runner = `CARGO_TARGET_${host().toUpperCase().replaceAll('-', '_')}_RUNNER`;
-  const args = ['test', '--locked', '--test', 'conformance_sqlite', '--', '--test-threads', '1'];
+  const tests = ['--test', 'conformance_sqlite', '--', '--test-threads', '1'];
+  const args = ['test', '--locked', ...tests, ...NOT_WITH_VALGRIND];
   return run('cargo', args, { [runner]: VALGRIND.join(' ') }) ? [] : ['errors, see above'];
 }
 
