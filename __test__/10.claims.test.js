@@ -226,11 +226,11 @@ describe.each(KINDS)('claims on %s', (kind) => {
   });
 
   test('a heartbeat keeps claims far beyond their time to live', async () => {
-    const guard = guardOf({ leaseTtlMs: 1500 }); // short, and bearable for a busy disk
+    const guard = guardOf({ leaseTtlMs: 3000 }); // short, and bearable for a busy disk
     const lost = jest.fn();
     const heartbeat = guard.startHeartbeat({ intervalMs: 200, onLost: lost });
     const claim = await guard.claimInstance('attended');
-    await new Promise((resolve) => setTimeout(resolve, 4000));
+    await new Promise((resolve) => setTimeout(resolve, 7000));
     expect(claim.held).toBe(true);
     expect(lost).not.toHaveBeenCalled();
     expect(heartbeat.stats()).toMatchObject({ running: true, failures: 0 });
