@@ -49,13 +49,18 @@ const clean = () => ({
   endpoint: [
     { at: 100, type: 'active', conn: 1, jid: 'j' },
     { at: 1000, type: 'close', conn: 1, jid: 'j' },
+    { at: 1990, type: 'login', conn: 2, jid: 'j' },
     { at: 2000, type: 'active', conn: 2, jid: 'j' },
-    { at: 7100, type: 'conflict', jid: 'j', kickedAnswering: false },
+    { at: 7100, type: 'conflict', jid: 'j', kicked: 2, kickedAnswering: false },
     { at: 7100, type: 'close', conn: 2, jid: 'j' },
     { at: 7200, type: 'active', conn: 3, jid: 'j' },
   ],
   run: { agents: 1, from: 0, healed: 10_000, backAt: 10_400, promisedMs: 5000 },
 });
+
+const conflict = (endpoint) => endpoint.find(({ type }) => type === 'conflict');
+const activeAgain = (endpoint) =>
+  endpoint.find(({ type, conn }) => type === 'active' && conn === 2);
 
 const kindsOf = (history) => check(history).violations.map(({ kind }) => kind);
 
@@ -107,14 +112,14 @@ test.each([
   ],
   [
     'live client kicked',
-    ({ endpoint }) => Object.assign(endpoint[3], { at: 2500, kickedAnswering: true }),
+    ({ endpoint }) => Object.assign(conflict(endpoint), { at: 2500, kickedAnswering: true }),
   ],
   [
     'live client kicked', // while some other process was frozen
     ({ processes, endpoint }) => {
       processes[1].standstills = [];
       processes[0].standstills = [{ from: 3000, to: 9000 }];
-      endpoint[3].kickedAnswering = true;
+      conflict(endpoint).kickedAnswering = true;
     },
   ],
   [
@@ -127,7 +132,7 @@ test.each([
   [
     'session down for too long',
     ({ endpoint, run }) => {
-      endpoint[2].at = 6500;
+      activeAgain(endpoint).at = 6500;
       run.promisedMs = 5000;
     },
   ],
@@ -145,15 +150,17 @@ test.each([
   ['when it runs again and is still to be told', 9500],
 ])('a frozen client that is replaced %s was no live client', (_, at) => {
   const history = clean();
-  Object.assign(history.endpoint[3], { at, kickedAnswering: true });
+  Object.assign(conflict(history.endpoint), { at, kickedAnswering: true });
   expect(kindsOf(history)).toEqual([]);
-  history.endpoint[3].at = 10_600;
+  history.processes[1].events.splice(1, 1); // and it was frozen before it knew that it was connected
+  expect(kindsOf(history)).toEqual([]);
+  conflict(history.endpoint).at = 10_600;
   expect(kindsOf(history)).toEqual(['live client kicked']);
 });
 
 test('what WhatsApp or the database were away for is no fault of ours', () => {
   const history = clean();
-  history.endpoint[2].at = 6500;
+  activeAgain(history.endpoint).at = 6500;
   history.run.away = [{ from: 900, to: 3000 }];
   expect(kindsOf(history)).toEqual([]);
 });

@@ -97,18 +97,30 @@ function* staleWrites(claims, processes) {
   }
 }
 
-function* kicks(endpoint, processes) {
-  for (const { type, at, jid, kickedAnswering } of endpoint) {
+/**
+ * One whose own process stood still when somebody else got its agent answers as soon as that runs again,
+ * and until it has been told. Whose client it was, its claim tells: a process that is frozen at once may
+ * never have written down that it was connected.
+ */
+function* kicks(endpoint, claims, processes) {
+  const loggedIn = new Map(); // a client's connection → when
+  const agents = new Map(); // a jid → its agent
+  for (const { events } of processes) {
+    for (const { jid, agent } of events) if (jid) agents.set(jid, agent);
+  }
+  for (const { type, at, jid, conn, kicked, kickedAnswering } of endpoint) {
+    if (type === 'login') loggedIn.set(conn, at);
     if (type !== 'conflict' || !kickedAnswering) continue;
-    // One whose own process was frozen when somebody else got its agent answers as soon as that runs
-    // again, and until it has been told.
-    const owner = processes.find(({ events, killedAt = Infinity }) => {
-      const own = events.filter((event) => event.jid === jid && event.at < at && killedAt > at);
-      return own.at(-1)?.type === 'open';
-    });
-    if (owner?.standstills.some(({ from, to }) => from <= at && to >= at - TOLD_AFTER_THAW_MS))
-      continue;
-    yield { kind: 'live client kicked', agent: jid, what: `at ${round(at)}` };
+    const before = ({ agent, from }) => agent === agents.get(jid) && from <= loggedIn.get(kicked);
+    const claim = claims
+      .filter(before)
+      .sort((a, b) => a.from - b.from)
+      .at(-1);
+    const owner = processes.find(({ name }) => name === claim?.process);
+    const stoodStill = ({ from, to }) => from <= at && to >= at - TOLD_AFTER_THAW_MS;
+    if (owner?.standstills.some(stoodStill)) continue;
+    const what = `of ${owner?.name ?? 'nobody known'} at ${round(at)}`;
+    yield { kind: 'live client kicked', agent: jid, what };
   }
 }
 
@@ -197,7 +209,7 @@ function check({ processes, endpoint, run }) {
     ...doubleOwners(claims),
     ...tokensThatShrink(claims),
     ...staleWrites(claims, processes),
-    ...kicks(endpoint, processes),
+    ...kicks(endpoint, claims, processes),
     ...gaps(endpoint, run),
     ...deaths(processes),
     ...comeback(run),

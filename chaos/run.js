@@ -93,10 +93,12 @@ function openBefore(events, lastSeq) {
   const open = new Map();
   for (const { seq, type, conn, jid, monoMs } of events) {
     if (seq > lastSeq) break;
-    if (type === 'active') open.set(conn, { type, conn, jid, at: monoMs });
+    const event = { type, conn, jid, at: monoMs };
+    if (type === 'login') open.set(conn, [event]);
+    if (type === 'active') open.get(conn)?.push(event);
     if (type === 'close') open.delete(conn);
   }
-  return open.values();
+  return [...open.values()].flat();
 }
 
 module.exports = { run };
