@@ -1,9 +1,11 @@
 /**
  * baileys-guard: one owner for each WhatsApp session, and what has to hold around it.
  *
- * Every function rejects or throws with a {@link GuardError} only; `docs/errors.md` lists the
- * codes. Functions of the module work on a default guard, configured by {@link configure} or by
- * the environment; {@link createGuard} makes independent ones with the same methods.
+ * Functions reject or throw with a {@link GuardError}; `docs/errors.md` lists the codes. Two exceptions:
+ * `acquire` rejects with the reason of the signal it was given, and `rateLimit` throws a TypeError
+ * for an unusable logger, as express-rate-limit does. Functions of the module work on a default
+ * guard, configured by {@link configure} or by the environment; {@link createGuard} makes
+ * independent ones with the same methods. Times are in milliseconds.
  */
 
 import { EventEmitter } from 'node:events';
@@ -18,6 +20,12 @@ export class GuardError extends Error {
   readonly code: string;
   /** The agent it is about, where it is about one. */
   readonly agentId?: string;
+  /** `ERR_INVALID_ARGUMENT`: the argument that was refused. */
+  readonly argument?: string;
+  /** `ERR_INVALID_OPTION`: the option that was refused. */
+  readonly option?: string;
+  /** `ERR_NOT_SERIALIZABLE`: where in the value, such as `value.keys[3].expires`. */
+  readonly path?: string;
 }
 
 /** The agent has a live owner elsewhere (`ERR_AGENT_IN_USE`). */
@@ -28,7 +36,11 @@ export class AgentInUseError extends GuardError {
   readonly retryAfterMs: number;
 }
 
-/** Why a claim ended. */
+/**
+ * Why a claim ended: another instance took it, its row was deleted, no renewal succeeded in time,
+ * the event loop stood still, the database holds this instance for dead, a fenced write was
+ * refused, or it was released.
+ */
 export type LossReason =
   'taken' | 'row-gone' | 'expired' | 'stalled' | 'buried' | 'refused' | 'released';
 
@@ -38,8 +50,18 @@ export class ClaimLostError extends GuardError {
   readonly reason: LossReason;
 }
 
-/** A stored credential cannot be opened. */
-export class DecryptionError extends GuardError {}
+/**
+ * A stored value cannot be opened: `ERR_DECRYPT_FAILED`, `ERR_UNKNOWN_KEY`,
+ * `ERR_MALFORMED_ENVELOPE`, `ERR_LEGACY_REFUSED` or `ERR_PLAINTEXT_REFUSED`.
+ */
+export class DecryptionError extends GuardError {
+  /** Of the value; `'creds'` for credentials. */
+  readonly type?: string;
+  /** Of the value; empty for credentials. */
+  readonly id?: string;
+  /** `ERR_UNKNOWN_KEY`: names the key that is not configured. */
+  readonly keyId?: string;
+}
 
 // Configuration -----------------------------------------------------------------------------
 
@@ -66,12 +88,13 @@ export interface GuardOptions {
   /** @default os.hostname() */
   instanceHostname?: string;
   /**
-   * How long an instance may be silent before others take its agents over, in milliseconds.
+   * How long an instance may be silent before others take its agents over, in milliseconds, 100 to
+   * 86,400,000 (a day).
    * @default LEASE_TTL_MS, else 60000
    */
   leaseTtlMs?: number;
   /**
-   * 32 bytes as 64 hex or 44 base64 characters.
+   * 32 random bytes as 64 hex or 44 base64 characters; `npx baileys-guard keygen` makes them.
    * @default CREDENTIALS_ENCRYPTION_KEY, else none
    */
   encryptionKey?: string;
@@ -88,7 +111,7 @@ export interface GuardOptions {
    */
   onStoreLost?: 'release' | 'keep';
   /**
-   * Connections of the pool; heartbeat and listener have one of their own each.
+   * Connections of the pool, 1 to 1000; heartbeat and listener have one of their own each.
    * @default DATABASE_MAX_CONNECTIONS, else 5
    */
   maxConnections?: number;
@@ -96,7 +119,10 @@ export interface GuardOptions {
   logger?: GuardLogger;
 }
 
-/** Makes an independent guard. Touches no database until its first call. */
+/**
+ * Makes an independent guard. Touches no database until its first call.
+ * @throws ERR_INVALID_OPTION, naming the option
+ */
 export function createGuard(options?: GuardOptions): Guard;
 
 /**
@@ -227,10 +253,11 @@ export interface RotationReport {
 }
 
 export interface RotateOptions {
-  /** Values a statement. @default 200 */
+  /** Values in a statement, 1 to 10,000. @default 200 */
   batchSize?: number;
   /** Counts only. @default false */
   dryRun?: boolean;
+  /** Called after each batch with what was done so far. */
   onProgress?: (report: RotationReport) => void;
 }
 
@@ -298,9 +325,12 @@ export interface ClaimOptions {
 }
 
 export interface HeartbeatOptions {
-  /** How often `last_heartbeat` of the session rows is refreshed. @default 60000 */
+  /** How often `last_heartbeat` of the session rows is refreshed, at least 10. @default 60000 */
   intervalMs?: number;
-  /** How long the event loop may stand still before all claims are lost. @default leaseTtlMs */
+  /**
+   * How long the event loop may stand still before all claims are lost, at least 10.
+   * @default leaseTtlMs
+   */
   maxEventLoopStallMs?: number;
   /** Called for every claim that is lost. */
   onLost?: (claim: Claim, error: ClaimLostError) => void;
@@ -310,9 +340,12 @@ export interface HeartbeatOptions {
 
 export interface HeartbeatStats {
   running: boolean;
+  /** Renewals that succeeded. */
   beats: number;
   failures: number;
+  /** Since the last success. */
   consecutiveFailures: number;
+  /** Since the last good beat was sent; null before the first. */
   lastBeatAgeMs: number | null;
   lastRoundTripMs: number;
 }
@@ -711,7 +744,7 @@ export interface Metrics {
 }
 
 export interface MetricsTextOptions {
-  /** One series more for each agent. @default false */
+  /** One more series for each agent. @default false */
   perAgent?: boolean;
 }
 
@@ -864,8 +897,15 @@ export interface Guard extends EventEmitter<GuardEvents> {
   startHeartbeat(options?: HeartbeatOptions): Heartbeat;
   /** The live owner of an agent, or null. */
   getOwner(agentId: string): Promise<Owner | null>;
+  /**
+   * The newest session row of every agent, with its owner. `active`: only those whose `is_active`
+   * is so; `mine`: only those that this guard owns, or does not.
+   */
   listSessions(filter?: { active?: boolean; mine?: boolean }): Promise<Session[]>;
-  /** Tells within moments which agents became free, anywhere. */
+  /**
+   * Tells within moments which agents became free, anywhere. A message may be lost with a connection:
+   * look at {@link listSessions} from time to time. Returns a function that stops it.
+   */
   watchOwnership(listener: (freed: Freed) => void): StopWatching;
   /** Express middleware that limits requests; `store: 'database'` counts in this database. */
   rateLimit(options?: Partial<Options>): RateLimitRequestHandler;
@@ -901,8 +941,9 @@ export interface Guard extends EventEmitter<GuardEvents> {
   /** Answers with {@link health} as JSON: 200, or 503 when not ok. */
   healthHandler(options?: HealthOptions): HealthHandler;
   /**
-   * Awaits `beforeRelease` for each claim, releases all at once, stops and closes everything.
-   * Safe to call twice. Every later call rejects with `ERR_SHUT_DOWN`.
+   * Hands schedulers' sessions over while others can take them, awaits `beforeRelease` for each claim,
+   * releases all at once, stops and closes everything. Safe to call twice. Later calls are refused
+   * with `ERR_SHUT_DOWN`, except those that only look, such as {@link metrics}.
    */
   shutdown(options?: ShutdownOptions): Promise<void>;
 }
@@ -958,7 +999,7 @@ export function getOwner(agentId: string): Promise<Owner | null>;
 export function listSessions(filter?: { active?: boolean; mine?: boolean }): Promise<Session[]>;
 /** {@link Guard.watchOwnership} of the default guard. */
 export function watchOwnership(listener: (freed: Freed) => void): StopWatching;
-/** {@link Guard.shutdown} of the default guard. */
+/** {@link Guard.shutdown} of the default guard, which is made for it if it was never used. */
 export function shutdown(options?: ShutdownOptions): Promise<void>;
 
 // Rate limits -------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ module.exports.getOwner = asyncOnDefaultGuard('getOwner');
 module.exports.listSessions = asyncOnDefaultGuard('listSessions');
 module.exports.watchOwnership = onDefaultGuard('watchOwnership');
 module.exports.shutdown = async function shutdown(options) {
-  limits.close(); // those below, too
+  limits.close(); // made by the module itself, they belong to no guard
   return defaultGuard().shutdown(options);
 };
 
@@ -62,6 +62,7 @@ module.exports.rateLimit = limits.rateLimit;
 module.exports.createRateLimiter = limits.createRateLimiter;
 module.exports.MemoryStore = MemoryStore;
 module.exports.ipKeyGenerator = ipKeyGenerator;
+
 // Reconnecting
 module.exports.createReconnectScheduler = onDefaultGuard('createReconnectScheduler');
 module.exports.superviseSession = asyncOnDefaultGuard('superviseSession');

@@ -140,10 +140,15 @@ test.each([
   expect(kindsOf(history)).toContain(kind);
 });
 
-test('a frozen client that answers when it runs again was no live client', () => {
+test.each([
+  ['while it is frozen', 7100],
+  ['when it runs again and is still to be told', 9500],
+])('a frozen client that is replaced %s was no live client', (_, at) => {
   const history = clean();
-  history.endpoint[3].kickedAnswering = true;
+  Object.assign(history.endpoint[3], { at, kickedAnswering: true });
   expect(kindsOf(history)).toEqual([]);
+  history.endpoint[3].at = 10_600;
+  expect(kindsOf(history)).toEqual(['live client kicked']);
 });
 
 test('what WhatsApp or the database were away for is no fault of ours', () => {

@@ -100,12 +100,14 @@ function* staleWrites(claims, processes) {
 function* kicks(endpoint, processes) {
   for (const { type, at, jid, kickedAnswering } of endpoint) {
     if (type !== 'conflict' || !kickedAnswering) continue;
-    // One whose own process was frozen when it was replaced answers as soon as that runs again.
+    // One whose own process was frozen when somebody else got its agent answers as soon as that runs
+    // again, and until it has been told.
     const owner = processes.find(({ events, killedAt = Infinity }) => {
       const own = events.filter((event) => event.jid === jid && event.at < at && killedAt > at);
       return own.at(-1)?.type === 'open';
     });
-    if (owner?.standstills.some(({ from, to }) => from <= at && to >= at - 50)) continue;
+    if (owner?.standstills.some(({ from, to }) => from <= at && to >= at - TOLD_AFTER_THAW_MS))
+      continue;
     yield { kind: 'live client kicked', agent: jid, what: `at ${round(at)}` };
   }
 }

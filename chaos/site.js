@@ -131,9 +131,9 @@ class Site {
     const { record, child } = place;
     record.expected = true;
     child.kill('SIGTERM');
-    const late = pause(15_000, 'late', { ref: false });
+    const late = pause(25_000, 'late', { ref: false });
     if ((await Promise.race([child.exited, late])) === 'late') {
-      record.ended = 'SIGTERM did not end it within 15 s, see "kept alive" in its history';
+      record.ended = 'SIGTERM did not end it within 25 s, see "kept alive" in its history';
       await child.end();
     } else if (child.ended.code !== 0) {
       record.ended = `SIGTERM: ${child.ended.signal ?? child.ended.code}: ${child.stderr.slice(-500)}`;

@@ -23,7 +23,7 @@ class Claim {
   #onEnd;
   #beforeRelease = [];
 
-  /** Made by a guard only. `onEnd(claim)` runs once, when the claim is lost or released. */
+  /** Made by a guard only. `onEnd(claim, error)` runs once, when the claim is lost or released. */
   constructor(native, { instanceId, hostname, onEnd }) {
     this.#native = native;
     this.#instanceId = instanceId;

@@ -128,4 +128,4 @@ function resolveOptions(given = {}, env = process.env) {
   };
 }
 
-module.exports = { resolveOptions, MIN_TTL_MS };
+module.exports = { resolveOptions };

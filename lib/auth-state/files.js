@@ -107,4 +107,4 @@ async function writeFile(folder, kind, id, text) {
   await fs.rename(`${file}.tmp`, file);
 }
 
-module.exports = { fileName, parseFileName, readFolder, writeFile };
+module.exports = { readFolder, writeFile };

@@ -2,8 +2,6 @@
 
 // Prometheus' text format, version 0.0.4.
 
-const CONTENT_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
-
 const escapeHelp = (text) => text.replaceAll('\\', '\\\\').replaceAll('\n', '\\n');
 const escapeLabel = (text) => escapeHelp(text).replaceAll('"', '\\"');
 
@@ -21,4 +19,4 @@ function textOf(families, metrics) {
   return `${lines.join('\n')}\n`;
 }
 
-module.exports = { CONTENT_TYPE, textOf };
+module.exports = { textOf };

@@ -81,4 +81,4 @@ function checkExtensions(options) {
   return decides;
 }
 
-module.exports = { ALGORITHMS, check, checkExtensions, checkRule, checkStore, isCount };
+module.exports = { check, checkExtensions, checkRule, checkStore, isCount };

@@ -18,6 +18,8 @@ const { ReconnectStats } = require('./stats');
 const FOREVER_MS = 2 ** 31 - 1;
 /** How long a connect may take to see that it is not wanted any more. */
 const LATE_MS = 1000;
+/** How long WhatsApp may take to hear that a device is removed. */
+const UNLINK_MS = 10_000;
 /** How long the end of a scheduler waits for the database to take in what it has not heard. */
 const REMEMBER_MS = 2000;
 
@@ -397,7 +399,7 @@ class Engine {
   /** Without the device on the other side its credentials are of no use, and the other way round. */
   async #unlink(id, attempt) {
     try {
-      await attempt?.unlink?.();
+      await withLimit(attempt?.unlink?.(), UNLINK_MS);
     } catch (error) {
       this.#host.trouble(`agent ${id} has to be removed from the phone by hand`, error);
     }

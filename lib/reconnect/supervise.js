@@ -337,4 +337,4 @@ class SupervisedSession {
   }
 }
 
-module.exports = { SupervisedSession, phoneNumberOf, supervised };
+module.exports = { SupervisedSession, supervised };

@@ -60,4 +60,4 @@ function certificateOf(host, port) {
   });
 }
 
-module.exports = { certificateOf, checkCertificate };
+module.exports = { checkCertificate };
