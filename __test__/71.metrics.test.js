@@ -205,6 +205,10 @@ describe.each(KINDS)('what is counted on %s', (kind) => {
     expect(series['baileys_guard_sessions_connected_seconds_total']).toBeGreaterThan(0.04);
     await scheduler.stop();
     expect(guard.metrics().sessions.connected).toBe(0);
+    expect(guard.metrics().reconnects).toEqual(reconnects); // counters never fall
+    const another = guard.createReconnectScheduler({ ...QUICK, connect() {} });
+    await another.stop();
+    expect(guard.metrics().reconnects).toEqual(reconnects);
   });
 
   test('instances that resume the same sessions at once are in no conflict', async () => {

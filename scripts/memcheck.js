@@ -22,6 +22,8 @@ const ROOT = path.join(__dirname, '..');
 /** Apart from other builds: with the flag everything is compiled anew. */
 const TARGET = path.join(ROOT, 'target', 'asan');
 const CALLS = 200;
+/** Of where something was allocated; the rest is Node's own. */
+const FRAMES = 12;
 
 /** What to test: all that needs no server. */
 const RUST = [
@@ -114,7 +116,7 @@ function soaked(file, place) {
     ...[errorIn(report)].filter(Boolean),
     ...leakedByCalls(report, { addon: path.basename(file), calls: CALLS / 2 }).map(
       ({ bytes, objects, frames }) =>
-        [`${bytes} bytes in ${objects} objects, from`, ...frames].join('\n    '),
+        [`${bytes} bytes in ${objects} objects, from`, ...frames.slice(0, FRAMES)].join('\n    '),
     ),
   ]);
   return ended ? problems : [...problems, `the calls on ${place} do not end well, see above`];
