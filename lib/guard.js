@@ -12,7 +12,6 @@ const {
   checkOptionalBoolean,
   checkOptionalFunction,
   checkOptionalId,
-  describe,
   invalidArgument,
 } = require('./arguments');
 const { useGuardedAuthState } = require('./auth-state');
@@ -21,6 +20,7 @@ const { Claim } = require('./claim');
 const { createCredentials } = require('./credentials');
 const { AgentInUseError, GuardError, ownerFrom, settle, unwrap } = require('./errors');
 const { Heartbeat } = require('./heartbeat');
+const { Listeners } = require('./listeners');
 const { Insight } = require('./metrics');
 const native = require('./native');
 const { resolveOptions } = require('./options');
@@ -37,7 +37,8 @@ class Guard extends EventEmitter {
   #options;
   #credentials;
   #claims = new Map(); // serial of the native claim -> Claim
-  #listeners = new Set(); // of watchOwnership
+  #watchers = new Set(); // of watchOwnership
+  #listeners;
   #heartbeat;
   #limits;
   #limitStore;
@@ -53,6 +54,8 @@ class Guard extends EventEmitter {
     // Past this point only the native side has the keys.
     const { encryptionKey, previousEncryptionKeys, ...resolved } = resolveOptions(options);
     this.#options = resolved;
+    const isShutDown = () => this.#shutdown !== undefined;
+    this.#listeners = new Listeners(this, { logger: resolved.logger, isShutDown });
     this.#credentials = createCredentials({ ...resolved, encryptionKey, previousEncryptionKeys });
     this.#native = unwrap(
       native.NativeGuard.create(
@@ -73,9 +76,7 @@ class Guard extends EventEmitter {
       native: this.#native,
       logger: resolved.logger,
       claimOn: (agentId) => this.#claims.get(this.#native.held(agentId)),
-      call: (callback, ...args) => this.#call(callback, ...args),
-      trouble: (what, error) => this.#trouble(what, error),
-      tell: (event, details) => this.#tell(event, details),
+      listeners: this.#listeners,
       claimFree: async (agentIds) => {
         // They come from the host's table, where anything may be.
         for (const agentId of agentIds) checkId(agentId, 'agentId');
@@ -93,8 +94,8 @@ class Guard extends EventEmitter {
       leaseTtlMs: resolved.leaseTtlMs,
       authStats: () => this.#authStates?.stats(),
       isBeating: () => this.#heartbeat !== undefined,
-      isShutDown: () => this.#shutdown !== undefined,
-      tell: (event, details) => this.#tell(event, details),
+      isShutDown,
+      listeners: this.#listeners,
     });
   }
 
@@ -127,7 +128,7 @@ class Guard extends EventEmitter {
     checkOptionalBoolean(dryRun, 'dryRun');
     checkOptionalFunction(onProgress, 'onProgress');
     this.#checkOpen();
-    const progress = (report) => this.#call(onProgress, report);
+    const progress = (report) => this.#listeners.call(onProgress, report);
     return settle(this.#states().rotate(batchSize, dryRun, progress));
   }
 
@@ -278,10 +279,10 @@ class Guard extends EventEmitter {
     checkFunction(listener, 'listener');
     this.#checkOpen();
     const entry = { listener };
-    this.#listeners.add(entry);
-    const stop = () => void this.#listeners.delete(entry);
+    this.#watchers.add(entry);
+    const stop = () => void this.#watchers.delete(entry);
     stop.ready = settle(this.#native.watchFreed());
-    stop.ready.catch((error) => this.#trouble('cannot watch ownership', error));
+    stop.ready.catch((error) => this.#listeners.trouble('cannot watch ownership', error));
     return stop;
   }
 
@@ -412,7 +413,7 @@ class Guard extends EventEmitter {
       try {
         await beforeRelease?.(claim);
       } catch (error) {
-        this.#trouble(`beforeRelease of agent ${claim.agentId} failed`, error);
+        this.#listeners.trouble(`beforeRelease of agent ${claim.agentId} failed`, error);
       }
     };
     // The heart goes on beating until the sockets are closed: nobody may take over before.
@@ -428,7 +429,7 @@ class Guard extends EventEmitter {
     // Before others may have them, as in Claim.release().
     for (const claim of claims) if (claim.held) claim.end('released');
     const told = await this.#native.shutdown(Math.max(left(), 0.2 * timeoutMs));
-    this.#listeners.clear();
+    this.#watchers.clear();
     if (!told) {
       this.#options.logger.warn(
         '[BAILEYS] the database could not be told of the shutdown; other instances take over ' +
@@ -467,7 +468,7 @@ class Guard extends EventEmitter {
     const { instanceHostname, instanceId, logger } = this.#options;
     logger.info(`[BAILEYS] ✅ Instance claim registered: ${instanceHostname} (${instanceId})`);
     void claim.held; // a loss told while the claim was on its way here found nobody to tell
-    if (nativeClaim.takeover) this.#tell('takeover', { agentId: claim.agentId, claim });
+    if (nativeClaim.takeover) this.#listeners.tell('takeover', { agentId: claim.agentId, claim });
     return claim;
   }
 
@@ -475,8 +476,8 @@ class Guard extends EventEmitter {
     this.#claims.delete(serial);
     if (error.reason === 'released') return;
     this.#options.logger.warn(`[BAILEYS] ${error.message}`);
-    this.#call(this.#heartbeat?.options.onLost, claim, error);
-    this.#tell('claimLost', { agentId: claim.agentId, claim, error });
+    this.#listeners.call(this.#heartbeat?.options.onLost, claim, error);
+    this.#listeners.tell('claimLost', { agentId: claim.agentId, claim, error });
   }
 
   /** Something the native side tells without being asked. */
@@ -493,20 +494,20 @@ class Guard extends EventEmitter {
         const error = new GuardError(event.code, event.message);
         // The first failure is worth a line; the rest of an outage is told by onError.
         if (event.count === 1) logger.warn(`[BAILEYS] heartbeat failed: ${error.message}`);
-        this.#call(this.#heartbeat?.options.onError, error);
-        this.#tell('heartbeatFailing', { error, consecutive: event.count });
+        this.#listeners.call(this.#heartbeat?.options.onError, error);
+        this.#listeners.tell('heartbeatFailing', { error, consecutive: event.count });
         this.#insight.health.failed(error);
         break;
       }
       case 'beatRecovered':
         logger.info(`[BAILEYS] heartbeat works again after ${event.count} failures`);
-        this.#tell('heartbeatRecovered', { failures: event.count });
+        this.#listeners.tell('heartbeatRecovered', { failures: event.count });
         this.#insight.health.answered();
         break;
       case 'freed': {
         const { agentIds, reason, instanceId } = event;
-        for (const { listener } of [...this.#listeners]) {
-          this.#call(listener, { agentIds: [...agentIds], reason, instanceId });
+        for (const { listener } of [...this.#watchers]) {
+          this.#listeners.call(listener, { agentIds: [...agentIds], reason, instanceId });
         }
         break;
       }
@@ -514,59 +515,13 @@ class Guard extends EventEmitter {
         const { instanceId, proven } = event;
         const why = proven ? 'its process is gone' : 'it was silent for its time to live';
         logger.info(`[BAILEYS] instance ${instanceId} is dead (${why}); its agents are free`);
-        this.#tell('instanceDead', { instanceId, proven });
+        this.#listeners.tell('instanceDead', { instanceId, proven });
         break;
       }
       case 'trouble':
-        this.#trouble('in the background', new GuardError(event.code, event.message));
+        this.#listeners.trouble('in the background', new GuardError(event.code, event.message));
         break;
     }
-  }
-
-  /** Calls a user's function; what it throws or rejects with is logged and stops nothing. */
-  #call(callback, ...args) {
-    if (!callback) return;
-    const failed = (error) => {
-      if (this.#shutdown && error?.code === 'ERR_SHUT_DOWN') return; // it was cut short, that is all
-      this.#trouble(`a listener (${nameOf(callback)}) failed`, error);
-    };
-    try {
-      Promise.resolve(callback(...args)).catch(failed);
-    } catch (error) {
-      failed(error);
-    }
-  }
-
-  /** Emits an event; a listener that throws is logged and stops nothing. */
-  #tell(event, details) {
-    try {
-      this.emit(event, details);
-    } catch (error) {
-      const { logger } = this.#options;
-      logger.warn(`[BAILEYS] a listener of ${event} failed: ${messageOf(error)}`);
-    }
-  }
-
-  #trouble(what, error) {
-    this.#options.logger.warn(`[BAILEYS] ${what}: ${messageOf(error)}`);
-    this.#tell('trouble', { what, error });
-  }
-}
-
-/** What a user's function threw, which may be anything, and is logged all the same. */
-function messageOf(error) {
-  try {
-    return String(error?.message ?? error);
-  } catch {
-    return describe(error);
-  }
-}
-
-function nameOf(callback) {
-  try {
-    return String(callback.name || 'anonymous');
-  } catch {
-    return 'anonymous';
   }
 }
 

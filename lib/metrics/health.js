@@ -12,7 +12,7 @@ class Health {
 
   /**
    * @param {object} parts what a guard lends: `native`, `reconnecting`, `leaseTtlMs`,
-   *   `isBeating()`, `isShutDown()`, `tell(event, details)`
+   *   `isBeating()`, `isShutDown()`, `listeners`
    */
   constructor(parts) {
     this.#parts = parts;
@@ -38,14 +38,14 @@ class Health {
   failed(error) {
     if (error.code !== 'ERR_DATABASE_UNAVAILABLE' || this.#isAway) return;
     this.#isAway = true;
-    this.#parts.tell('databaseUnavailable', { error });
+    this.#parts.listeners.tell('databaseUnavailable', { error });
   }
 
   /** A call to the database succeeded. */
   answered() {
     if (!this.#isAway) return;
     this.#isAway = false;
-    this.#parts.tell('databaseRecovered', {});
+    this.#parts.listeners.tell('databaseRecovered', {});
   }
 
   async #database(timeoutMs) {

@@ -32,7 +32,7 @@ class Insight {
   /** Somebody asked for an agent that has a live owner elsewhere. */
   claimRefused(agentId, owner) {
     this.#refusedClaims += 1;
-    this.#parts.tell('conflict', { agentId, kind: 'claimRefused', owner });
+    this.#parts.listeners.tell('conflict', { agentId, kind: 'claimRefused', owner });
   }
 
   metrics() {

@@ -182,7 +182,7 @@ class Engine {
   }
 
   tell(event) {
-    this.#host.call(this.#options.onEvent, event);
+    this.#host.listeners.call(this.#options.onEvent, event);
   }
 
   async #stop({ release }) {
@@ -332,12 +332,12 @@ class Engine {
 
   /** Tells the guard's listeners what somebody may want to be woken for. */
   #alert(agentId, { action, reason, code }, error) {
-    const { tell } = this.#host;
+    const { listeners } = this.#host;
     if (reason === 'connectionReplaced') {
-      tell('conflict', { agentId, kind: 'connectionReplaced', owner: null });
+      listeners.tell('conflict', { agentId, kind: 'connectionReplaced', owner: null });
     }
-    if (reason === 'loggedOut') tell('loggedOut', { agentId, code, error });
-    if (action === 'giveUp') tell('gaveUp', { agentId, reason, code, error });
+    if (reason === 'loggedOut') listeners.tell('loggedOut', { agentId, code, error });
+    if (action === 'giveUp') listeners.tell('gaveUp', { agentId, reason, code, error });
   }
 
   /** A person has to act. */
@@ -346,7 +346,7 @@ class Engine {
     this.#host.logger.warn(
       `[BAILEYS] agent ${id} is not connected any more: ${told.reason}${code}`,
     );
-    this.#host.call(this.#options.onGiveUp, id, { ...told, error });
+    this.#host.listeners.call(this.#options.onGiveUp, id, { ...told, error });
   }
 
   /** Writes the session row and gives the claim back, once the socket is closed. */
@@ -401,7 +401,7 @@ class Engine {
     try {
       await withLimit(attempt?.unlink?.(), UNLINK_MS);
     } catch (error) {
-      this.#host.trouble(`agent ${id} has to be removed from the phone by hand`, error);
+      this.#host.listeners.trouble(`agent ${id} has to be removed from the phone by hand`, error);
     }
   }
 
@@ -459,7 +459,7 @@ class Engine {
   }
 
   #track(task) {
-    const tracked = task.catch((error) => this.#host.trouble('reconnecting', error));
+    const tracked = task.catch((error) => this.#host.listeners.trouble('reconnecting', error));
     this.#tasks.add(tracked);
     tracked.finally(() => this.#tasks.delete(tracked));
     return tracked;

@@ -20,8 +20,7 @@ class Reconnecting {
 
   /**
    * @param {object} host what a guard lends to its schedulers: `guard`, `native`, `logger`,
-   *   `claimOn(agentId)`, `call(callback, ...args)`, `trouble(what, error)`, `checkOpen()`,
-   *   `isBeating()`, `tell(event, details)`, `claimFree(agentIds)`
+   *   `listeners`, `claimOn(agentId)`, `checkOpen()`, `isBeating()`, `claimFree(agentIds)`
    */
   constructor(host) {
     let warned = false;

@@ -142,7 +142,7 @@ class Resuming {
         await this.#lookOnce();
       } catch (error) {
         if (error.code === 'ERR_SHUT_DOWN') return;
-        this.#deps.host.trouble('looking for sessions to resume', error);
+        this.#deps.host.listeners.trouble('looking for sessions to resume', error);
         if (error.code === 'ERR_MIGRATION_REQUIRED') this.#run?.fail(error);
       }
     } while (this.#again && this.#running);
@@ -189,7 +189,7 @@ class Resuming {
         claims.push(...(await claimFree([agentId])).claims);
       } catch (error) {
         this.#refused.set(agentId, performance.now() + REFUSED_MS);
-        this.#deps.host.trouble(`cannot resume agent ${agentId}`, error);
+        this.#deps.host.listeners.trouble(`cannot resume agent ${agentId}`, error);
       }
     }
     return claims;
@@ -228,7 +228,7 @@ class Resuming {
     const run = this.#run;
     if (!run?.started) return;
     const progress = run.progress(this.#leftThere);
-    for (const listener of run.listeners) this.#deps.host.call(listener, progress);
+    for (const listener of run.listeners) this.#deps.host.listeners.call(listener, progress);
     if (run.complete(this.#leftThere)) {
       this.#run = undefined;
       run.finish();

@@ -30,7 +30,8 @@ async function quietly(host, work) {
   try {
     await work();
   } catch (error) {
-    if (!(error instanceof ClaimLostError)) host.trouble('writing the end of a session', error);
+    if (!(error instanceof ClaimLostError))
+      host.listeners.trouble('writing the end of a session', error);
   }
 }
 

@@ -53,7 +53,10 @@ class SessionRow {
     const { phoneNumber, ...others } = fields;
     if (error.code === 'ERR_SESSION_ROW_REFUSED' && phoneNumber !== undefined) {
       // The host allows a phone number once for each user; the state has to be shown all the same.
-      this.#host.trouble(`the phone number of agent ${this.#claim.agentId} is not shown`, error);
+      this.#host.listeners.trouble(
+        `the phone number of agent ${this.#claim.agentId} is not shown`,
+        error,
+      );
       this.#fields = { ...others, ...this.#fields };
       return true;
     }
@@ -63,7 +66,7 @@ class SessionRow {
       this.#retry.unref();
       return false;
     }
-    this.#host.trouble(`showing the state of agent ${this.#claim.agentId}`, error);
+    this.#host.listeners.trouble(`showing the state of agent ${this.#claim.agentId}`, error);
     return this.#fields !== undefined;
   }
 }

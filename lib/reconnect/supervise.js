@@ -188,7 +188,7 @@ class Socket {
       } catch (error) {
         // A claim that is lost ends the socket by its signal.
         if (error?.code !== 'ERR_CLAIM_LOST') {
-          this.#host.trouble(`saving the credentials of agent ${this.#agentId}`, error);
+          this.#host.listeners.trouble(`saving the credentials of agent ${this.#agentId}`, error);
         }
       }
     });
@@ -273,7 +273,7 @@ class Socket {
     try {
       await this.forget();
     } catch (error) {
-      this.#host.trouble(`deleting the old credentials of agent ${this.#agentId}`, error);
+      this.#host.listeners.trouble(`deleting the old credentials of agent ${this.#agentId}`, error);
     }
   }
 
