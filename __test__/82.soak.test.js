@@ -69,20 +69,32 @@ describe('what is called', () => {
 
 describe('what is looked at', () => {
   const work = async () => 10;
+  const looksAt =
+    (...values) =>
+    async () => ({ threads: values.shift() });
 
   test('after a third and at the end', async () => {
     let done = 0;
     const counted = async () => (done += 10) && 10;
-    const look = async () => ({ files: 0, done });
-    const { operations, before, after } = await soak(counted, byCalls(300), look);
-    expect([operations, before.done, after.done]).toEqual([300, 100, 300]);
+    const looks = [];
+    const look = async () => looks.push(done) && {};
+    const { operations } = await soak(counted, () => byCalls(300), look);
+    expect([operations, looks]).toEqual([300, [100, 300]]);
   });
 
-  test('work that is more than all of it is looked at before and after, too', async () => {
-    const looks = [{ threads: 5 }, { threads: 8 }];
-    const result = await soak(work, byCalls(1), async () => looks.shift());
-    expect(result).toMatchObject({ before: { threads: 5 }, after: { threads: 8 } });
-    expect(result.grown).toEqual(['threads']);
+  test('something is always done in between', async () => {
+    const { operations } = await soak(work, () => byCalls(1), looksAt(5, 5));
+    expect(operations).toBe(20);
+  });
+
+  test('what grows in every round has grown', async () => {
+    const result = await soak(work, () => byCalls(30), looksAt(5, 8, 11, 14));
+    expect(result).toMatchObject({ operations: 90, before: { threads: 11 }, grown: ['threads'] });
+  });
+
+  test('what finds its level has not', async () => {
+    const result = await soak(work, () => byCalls(30), looksAt(5, 8, 8));
+    expect(result).toMatchObject({ operations: 60, after: { threads: 8 }, grown: [] });
   });
 
   test('by time', () => {

@@ -6,7 +6,7 @@
 // Every kind of operation again and again, in one process with a heartbeat running, on SQLite and on
 // PostgreSQL: by time, the kinds of `works.js`, or by number, each public function by itself
 // (`calls/`). After a third of it is looked at what the process holds, and at the end again: what has
-// grown in between would grow for ever. Ends with exit code 1 when something has.
+// grown in between, and does so in two more rounds, would grow for ever: exit code 1.
 
 const crypto = require('node:crypto');
 const { parseArgs } = require('node:util');
@@ -57,7 +57,7 @@ function planByTime(minutes, wanted) {
     ),
   ].filter(wanted);
   const ms = (Number(minutes) * 60_000) / plan.length;
-  return plan.map((one) => ({ ...one, progress: () => byTime(ms) }));
+  return plan.map((one) => ({ ...one, begin: () => byTime(ms) }));
 }
 
 /** Each function so often, or a part of that; on both databases where it meets one. */
@@ -71,7 +71,7 @@ function planByCalls(number, wanted) {
   return entries.filter(wanted).map((one) => {
     const { part = 1, why } = one.make;
     const note = part === 1 ? '' : `1/${part} of the calls: ${why}`;
-    return { ...one, note, progress: () => byCalls(number / part) };
+    return { ...one, note, begin: () => byCalls(number / part) };
   });
 }
 
@@ -145,10 +145,10 @@ async function main() {
   console.log('operations; then at a third and at the end: RSS, heap (MiB), resources, threads,');
   console.log('files, connections, database (MiB)\n');
   const results = [];
-  for (const { name, make, on, note, progress } of plan) {
+  for (const { name, make, on, note, begin } of plan) {
     const { kind, query } = tools[on];
     const work = await make(tools[on]);
-    const result = await soak(work, progress(), () => gauge(query, kind));
+    const result = await soak(work, begin, () => gauge(query, kind));
     await work.end?.();
     results.push({ name, kind, note, ...result });
     console.log(line(results.at(-1)));

@@ -27,6 +27,12 @@ const never = (guard) =>
     connectsPerSecond: 0.001,
   });
 
+/**
+ * A scheduler keeps something of each agent that it was told to leave alone, or that is connected:
+ * agents are as many as there are WhatsApp numbers, not as there are calls.
+ */
+const agentOf = (n) => `agent-${n % 1000}`;
+
 /** Work on a scheduler that connects nobody within the time that a work takes. */
 function waiting(call, refused = () => []) {
   return ({ guard }) => {
@@ -67,8 +73,8 @@ const onGuard = {
 const others = {
   'ReconnectScheduler.schedule': waiting(
     (scheduler, n) => {
-      scheduler.schedule(`agent-${n}`, { delayMs: 60_000, userId: 'user', reset: true });
-      return scheduler.cancel(`agent-${n}`);
+      scheduler.schedule(agentOf(n), { delayMs: 60_000, userId: 'user', reset: true });
+      return scheduler.cancel(agentOf(n));
     },
     (scheduler) => [() => scheduler.schedule(''), () => scheduler.schedule('a', { delayMs: -1 })],
   ),
@@ -82,12 +88,12 @@ const others = {
       { together: 20 },
     );
   }),
-  'ReconnectScheduler.connected': waiting((scheduler, n) => scheduler.connected(`agent-${n}`)),
-  'ReconnectScheduler.progress': waiting((scheduler, n) => scheduler.progress(`agent-${n}`)),
+  'ReconnectScheduler.connected': waiting((scheduler, n) => scheduler.connected(agentOf(n))),
+  'ReconnectScheduler.progress': waiting((scheduler, n) => scheduler.progress(agentOf(n))),
   'ReconnectScheduler.disconnected': waiting(
     (scheduler, n) => {
-      scheduler.disconnected(`agent-${n}`, CLOSED);
-      return scheduler.cancel(`agent-${n}`);
+      scheduler.disconnected(agentOf(n), CLOSED);
+      return scheduler.cancel(agentOf(n));
     },
     (scheduler) => [() => scheduler.disconnected('', CLOSED)],
   ),
@@ -110,7 +116,7 @@ const others = {
     );
   }),
   'ReconnectScheduler.cancel': waiting(
-    (scheduler, n) => scheduler.cancel(`agent-${n}`),
+    (scheduler, n) => scheduler.cancel(agentOf(n)),
     (scheduler) => [() => scheduler.cancel('a', { logout: 'yes' })],
   ),
   'ReconnectScheduler.stop': ({ guard }) =>
