@@ -79,13 +79,14 @@ const MEASURES = {
     return { bytes, pauseMs, fullCollectionMs };
   },
 
-  /** A bare Express 5 app with the subject in front, or with nothing. */
+  /** A bare Express 5 app with the subject in front, or with nothing; tells its CPU time when asked. */
   async serve() {
     const express = require('express');
     const app = express();
     if (subject !== 'none') app.use(SUBJECTS[subject].middleware());
     app.get('/', (_request, response) => response.end('ok'));
     const server = app.listen(0, '127.0.0.1', () => process.send(server.address().port));
+    process.on('message', () => process.send(process.cpuUsage()));
     return new Promise(() => {});
   },
 };
