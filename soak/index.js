@@ -25,7 +25,8 @@ const SILENT = { debug() {}, info() {}, warn() {}, error: console.error };
 const KINDS = ['sqlite', 'postgres'];
 
 async function postgres() {
-  const server = await startPostgres();
+  // A work lasts seconds here: rows that are deleted have to be vacuumed away as often.
+  const server = await startPostgres({ settings: { autovacuum_naptime: '1s' } });
   const client = new Client({ connectionString: server.url() });
   client.on('error', () => {}); // the server ends first when a soak fails
   await client.connect();
