@@ -123,8 +123,19 @@ describe('the tarball', () => {
   });
 
   test('holds no tests, build output or databases', () => {
-    const stray = /^(__test__|tests|target|bench|examples|npm|\.)|\.(tgz|db)$/;
+    const stray = /^(__test__|tests|target|bench|examples\/(?!backend\/)|npm|\.)|\.(tgz|db)$/;
     expect(files.filter((file) => stray.test(file))).toEqual([]);
+  });
+
+  test('holds every file that its pages link to', () => {
+    const pages = files.filter((file) => file.endsWith('.md'));
+    const links = pages.flatMap((page) => {
+      const text = fs.readFileSync(path.join(ROOT, page), 'utf8');
+      const targets = [...text.matchAll(/\]\((?!https?:)([^)#]+)/g)].map(([, target]) => target);
+      return targets.map((target) => path.posix.join(path.posix.dirname(page), target));
+    });
+    expect(links).toContain('docs/api.md');
+    expect(links.filter((link) => !files.includes(link))).toEqual([]);
   });
 
   test.each(['cjs', 'esm'])(
