@@ -154,6 +154,9 @@ function watchSignal(signal, ask) {
 }
 
 function checkFields(fields) {
+  if (fields === undefined || fields === null) {
+    throw invalidArgument('fields', `must be an object, got ${describe(fields)}`);
+  }
   const { status, phoneNumber, qrCode, isActive, lastConnected, ...unknown } = checkObject(
     fields,
     'fields',

@@ -58,9 +58,6 @@ impl MasterKey {
                 "must be {KEY_LEN} bytes as {HEX_LEN} hex or {BASE64_LEN} base64 characters, got {count} characters"
             ));
         }
-        if master.iter().all(|&byte| byte == master[0]) {
-            return Err(format!("holds {KEY_LEN} equal bytes, which is no random key"));
-        }
         key.extract();
         Ok(key)
     }
