@@ -67,7 +67,7 @@ fn a_key_that_cannot_be_used_is_refused_with_its_length_and_without_its_value() 
 #[test]
 fn any_32_bytes_are_a_key() {
     for text in ["0".repeat(64), "ab".repeat(32), STANDARD.encode([7; 32])] {
-        KeyRing::new(Some(&text), &[], OsEntropy).unwrap();
+        KeyRing::new(Some(&text), &[] as &[&str], OsEntropy).unwrap();
     }
 }
 
