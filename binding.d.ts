@@ -240,6 +240,16 @@ export declare function createLimits(numbers: Float64Array, options: LimitsOptio
   size(): number
 }
 
+/**
+ * Sealing and opening of single values under a ring. `context` is agent id, type and id, separated
+ * by NUL: one string crosses at half the price of three. The last buffer has exactly the length
+ * of the result, and an answer that is no error is the content's code.
+ */
+export declare function createSealer(ring: object): {
+  seal(context: string, plain: Uint8Array, envelope: Uint8Array, content: number): number | Error
+  open(context: string, envelope: Uint8Array, plain: Uint8Array): number | Error
+}
+
 /** A decision. */
 export interface DecisionObject {
   /** What to do. */
@@ -526,9 +536,6 @@ export interface NetworkObject {
   exposed: Array<ExposedObject>
 }
 
-/** Opens an envelope into a buffer of exactly its plaintext's length; returns the content's code. */
-export declare function open(ring: object, context: string, envelope: Buffer, plain: Buffer): number | Error
-
 /** Opens `{ encrypted, iv, authTag }`; returns JSON with its byte strings restored. */
 export declare function openLegacy(ring: object, agentId: string, encrypted: string, iv: string, authTag: string): string | Error
 
@@ -657,12 +664,6 @@ export interface SchedulerOptions {
   /** How long a connect may take. */
   connectTimeoutMs: number
 }
-
-/**
- * Seals bytes, or JSON (1) or text (2), into a buffer of exactly the envelope's length. `context`
- * is agent id, type and id, separated by NUL: one string crosses at half the price of three.
- */
-export declare function seal(ring: object, context: string, plain: Buffer, envelope: Buffer, content?: number | undefined | null): void | Error
 
 /**
  * Seals many values of one agent within one buffer. `names` holds type and id of each, separated

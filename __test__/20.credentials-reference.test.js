@@ -47,6 +47,19 @@ describe.each(contexts.map((context) => [context.agentId.slice(0, 8), context]))
   },
 );
 
+// Short names are read into memory of a fixed length, which must cut none of them.
+test.each(['x', 'ü', '€', '😀'])('names of any length are bound whole: %s', (character) => {
+  const master = crypto.randomBytes(32);
+  const credentials = createCredentials({ encryptionKey: master.toString('hex') });
+  const bytes = Buffer.from('plain');
+  for (let length = 200; length < 300; length++) {
+    const id = 'i'.repeat(length - Buffer.byteLength(character)) + character;
+    const context = { agentId: 'agent-1', type: 'session', id };
+    const ours = credentials.encryptBytes(bytes, context);
+    expect(reference.open(master, context, ours).plain).toEqual(bytes);
+  }
+});
+
 describe('credentials', () => {
   const master = crypto.randomBytes(32);
   const credentials = createCredentials({ encryptionKey: master.toString('hex') });

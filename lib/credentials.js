@@ -3,6 +3,7 @@
 // Encryption of credentials. Keys stay on the native side, behind an opaque handle; bytes are
 // allocated here and written there, which is the cheapest way across.
 
+const { Buffer } = require('node:buffer'); // the global is a getter
 const { isUint8Array } = require('node:util').types;
 
 const { checkId, checkObject } = require('./arguments');
@@ -77,6 +78,7 @@ function plainLength(envelope) {
 class Credentials {
   #native;
   #ring;
+  #sealer;
   #accept;
   #keyIds;
   #slab = Buffer.alloc(0);
@@ -93,6 +95,7 @@ class Credentials {
     };
     this.#native = native;
     this.#ring = unwrap(native.createKeyRing(encryptionKey, previousEncryptionKeys));
+    this.#sealer = native.createSealer(this.#ring);
     const { current = null, previous } = native.keyIds(this.#ring);
     this.#keyIds = Object.freeze({ current, previous: Object.freeze(previous) });
   }
@@ -146,7 +149,7 @@ class Credentials {
 
   encryptBytes(bytes, options) {
     const context = this.#context(options);
-    return this.#seal(context, checkBytes(bytes, 'bytes'));
+    return this.#seal(context, checkBytes(bytes, 'bytes'), BYTES);
   }
 
   decryptBytes(envelope, options) {
@@ -265,8 +268,8 @@ class Credentials {
 
   #seal(context, bytes, content) {
     const envelope = this.#allocate(bytes.length + OVERHEAD);
-    const error = this.#native.seal(this.#ring, context, bytes, envelope, content);
-    if (error !== undefined) throw fromNative(error);
+    const sealed = this.#sealer.seal(context, bytes, envelope, content);
+    if (typeof sealed !== 'number') throw fromNative(sealed);
     return envelope;
   }
 
@@ -286,7 +289,7 @@ class Credentials {
   }
 
   #open(context, envelope, bytes) {
-    const content = this.#native.open(this.#ring, context, envelope, bytes);
+    const content = this.#sealer.open(context, envelope, bytes);
     if (typeof content !== 'number') throw fromNative(content);
     return content;
   }

@@ -2,14 +2,16 @@
 //!
 //! Free functions over an opaque key ring: a method of a class costs more than the encryption of a
 //! small value. Bytes are borrowed and results written into buffers that JavaScript allocated,
-//! and many values cross at once, for the same reason.
+//! and many values cross at once, for the same reason; for single ones see [`super::fast_call`].
 
 use std::sync::Arc;
 
-use napi::bindgen_prelude::{BigInt, BufferSlice, External};
+use napi::Env;
+use napi::bindgen_prelude::{BigInt, BufferSlice, External, Object};
 use napi_derive::napi;
 use zeroize::Zeroizing;
 
+use super::fast_call::{FastCall, Utf8Room, object_of};
 use super::outcome::Outcome;
 use crate::credentials::{
     Content, Context, Header, KeyRing, Legacy, OsEntropy, Seal, restore_bytes, value,
@@ -79,44 +81,43 @@ pub fn key_ring_stats(#[napi(ts_arg_type = "object")] ring: &Ring) -> KeyRingSta
     }
 }
 
-/// Seals bytes, or JSON (1) or text (2), into a buffer of exactly the envelope's length. `context`
-/// is agent id, type and id, separated by NUL: one string crosses at half the price of three.
-#[napi(catch_unwind, ts_return_type = "void | Error")]
-pub fn seal(
+/// Sealing and opening of single values under a ring. `context` is agent id, type and id, separated
+/// by NUL: one string crosses at half the price of three. The last buffer has exactly the length
+/// of the result, and an answer that is no error is the content's code.
+#[napi(ts_return_type = "{
+  seal(context: string, plain: Uint8Array, envelope: Uint8Array, content: number): number | Error
+  open(context: string, envelope: Uint8Array, plain: Uint8Array): number | Error
+}")]
+pub fn create_sealer<'env>(
+    env: &'env Env,
     #[napi(ts_arg_type = "object")] ring: &Ring,
-    context: String,
-    plain: BufferSlice,
-    mut envelope: BufferSlice,
-    content: Option<u32>,
-) -> Outcome<()> {
-    let sealed = context_of(&context).and_then(|context| {
-        let content = content.map_or(Ok(Content::Bytes), content_of)?;
-        ring.seal_into(content, &plain, &context, &mut envelope)
-    });
-    sealed.into()
+) -> napi::Result<Object<'env>> {
+    object_of(env, Arc::clone(ring), &[("seal", seal), ("open", open)])
 }
 
-/// Opens an envelope into a buffer of exactly its plaintext's length; returns the content's code.
-#[napi(catch_unwind, ts_return_type = "number | Error")]
-pub fn open(
-    #[napi(ts_arg_type = "object")] ring: &Ring,
-    context: String,
-    envelope: BufferSlice,
-    mut plain: BufferSlice,
-) -> Outcome<u32> {
-    let opened = context_of(&context)
-        .and_then(|context| ring.open_into(&envelope, &context, &mut plain))
-        .map(|(content, _)| content as u32);
-    opened.into()
+fn seal(ring: &mut Arc<KeyRing>, call: &mut FastCall) -> napi::Result<Outcome<u32>> {
+    let (mut room, code) = (Utf8Room::default(), call.number(3)? as u32);
+    let context = call.utf8(0, &mut room)?;
+    let (plain, envelope) = call.bytes(1, 2)?;
+    let sealed = context_of(context)
+        .and_then(|context| ring.seal_into(content_of(code)?, plain, &context, envelope));
+    Ok(sealed.map(|()| code).into())
+}
+
+fn open(ring: &mut Arc<KeyRing>, call: &mut FastCall) -> napi::Result<Outcome<u32>> {
+    let mut room = Utf8Room::default();
+    let context = call.utf8(0, &mut room)?;
+    let (envelope, plain) = call.bytes(1, 2)?;
+    let opened = context_of(context).and_then(|context| ring.open_into(envelope, &context, plain));
+    Ok(opened.map(|(content, _)| content as u32).into())
 }
 
 fn context_of(text: &str) -> Result<Context<'_>> {
-    let nul = |text: &str| text.bytes().position(|byte| byte == 0);
-    let first = nul(text).ok_or_else(has_nul)?;
-    let (agent_id, rest) = (&text[..first], &text[first + 1..]);
-    let second = nul(rest).ok_or_else(has_nul)?;
-    let (kind, id) = (&rest[..second], &rest[second + 1..]);
-    if nul(id).is_some() { Err(has_nul()) } else { Ok(Context { agent_id, kind, id }) }
+    let mut parts = text.split('\0');
+    match (parts.next(), parts.next(), parts.next(), parts.next()) {
+        (Some(agent_id), Some(kind), Some(id), None) => Ok(Context { agent_id, kind, id }),
+        _ => Err(has_nul()),
+    }
 }
 
 fn has_nul() -> Error {

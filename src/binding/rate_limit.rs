@@ -51,7 +51,7 @@ fn with_key<S: AsRef<SharedNumbers>>(
 ) -> Result<f64> {
     let numbers = state.as_ref();
     let (kind, now) = (numbers.get(KEY_KIND) as u32, numbers.get(NOW) as i64);
-    call.text(|text| run(state, kind, text, now))
+    call.text(0, |text| run(state, kind, text, now))
 }
 
 fn flag(is: bool) -> f64 {
@@ -130,7 +130,7 @@ pub fn create_hit_counter<'env>(
                 })
             }),
             ("setWindow", |state, call| {
-                state.counter.set_window(call.number()?);
+                state.counter.set_window(call.number(0)?);
                 Ok(0.0)
             }),
             ("clear", |state, _call| {

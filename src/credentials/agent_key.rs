@@ -4,14 +4,12 @@
 //! times a second would reach the limit of random 96-bit nonces (2^32 messages) in 50 days; an
 //! agent's own key, at ten writes a second, does so in 13 years.
 
-use aes_gcm::{Aes256Gcm, KeyInit};
-use zeroize::{ZeroizeOnDrop, Zeroizing};
+use aes_gcm::KeyInit;
+use zeroize::Zeroizing;
 
+use super::cipher::Cipher;
 use super::envelope::COMMITMENT_LEN;
 use super::master_key::MasterKey;
-
-/// The cipher of envelopes: 96-bit nonce, 128-bit tag.
-pub(super) type Cipher = Aes256Gcm;
 
 /// AES-256-GCM under an agent's key, and the commitment to that key.
 ///
@@ -19,12 +17,9 @@ pub(super) type Cipher = Aes256Gcm;
 /// under both. The commitment, checked before decryption, rules that out, and tells another
 /// agent's envelope apart without trying it.
 pub(super) struct AgentKey {
-    pub(super) cipher: Cipher, // overwritten on drop by its feature `zeroize`
+    pub(super) cipher: Cipher, // overwritten on drop
     pub(super) commitment: [u8; COMMITMENT_LEN],
 }
-
-const fn assert_zeroize_on_drop<T: ZeroizeOnDrop>() {}
-const _: () = assert_zeroize_on_drop::<Cipher>();
 
 impl AgentKey {
     pub(super) fn derive(master: &MasterKey, agent_id: &str) -> Self {

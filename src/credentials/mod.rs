@@ -16,6 +16,7 @@
 
 mod agent_cache;
 mod agent_key;
+mod cipher;
 mod entropy;
 mod envelope;
 mod json;

@@ -136,7 +136,7 @@ impl KeyRing {
     }
 
     /// Opens within the envelope's own buffer; returns what the plaintext is and where in the
-    /// buffer it stands. On failure the buffer is as it was.
+    /// buffer it stands. On failure the buffer is as it was, or of what did not open remain zeros.
     pub fn open_in_place(
         &self,
         envelope: &mut [u8],
@@ -145,9 +145,11 @@ impl KeyRing {
         let sealed = self.recognise(envelope, context)?;
         let start = sealed.header.encoded_len();
         let range = start..start + sealed.plain_len(envelope);
-        let (_, rest) = envelope.split_at_mut(start);
+        let (head, rest) = envelope.split_at_mut(start);
         let (body, tag) = rest.split_at_mut(range.len());
-        sealed.decrypt(body.into(), tag).map_err(|_| self.refused(context.decrypt_failed()))?;
+        sealed
+            .decrypt(head, context, body.into(), tag)
+            .map_err(|_| self.refused(context.decrypt_failed()))?;
         self.counters.opened.fetch_add(1, Ordering::Relaxed);
         Ok((sealed.header.content, range))
     }
@@ -170,8 +172,7 @@ impl KeyRing {
         if !bool::from(key.commitment.ct_eq(&header.commitment)) {
             return Err(self.refused(context.decrypt_failed()));
         }
-        let aad = AssociatedData::new(&envelope[..header.encoded_len()], context);
-        Ok(Sealed { header, key, aad })
+        Ok(Sealed { header, key })
     }
 
     fn finish(
@@ -181,11 +182,13 @@ impl KeyRing {
         context: &Context,
         out: &mut [u8],
     ) -> Result<()> {
-        let body_and_tag = &envelope[sealed.header.encoded_len()..];
-        let (body, tag) = body_and_tag.split_at(body_and_tag.len() - TAG_LEN);
+        let (head, rest) = envelope.split_at(sealed.header.encoded_len());
+        let (body, tag) = rest.split_at(rest.len() - TAG_LEN);
         let buffer = InOutBuf::new(body, out)
             .map_err(|_| Error::Internal("a buffer to open into has another length".into()))?;
-        sealed.decrypt(buffer, tag).map_err(|_| self.refused(context.decrypt_failed()))?;
+        sealed
+            .decrypt(head, context, buffer, tag)
+            .map_err(|_| self.refused(context.decrypt_failed()))?;
         self.counters.opened.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -195,7 +198,6 @@ impl KeyRing {
 struct Sealed {
     header: Header,
     key: Arc<AgentKey>,
-    aad: AssociatedData,
 }
 
 impl Sealed {
@@ -203,11 +205,18 @@ impl Sealed {
         envelope.len() - self.header.encoded_len() - TAG_LEN
     }
 
-    /// Compares the tag first: of what was changed nothing is ever written out.
-    fn decrypt(&self, buffer: InOutBuf<'_, '_, u8>, tag: &[u8]) -> Result<(), aes_gcm::Error> {
+    /// Of what was changed nothing is left in the buffer.
+    fn decrypt(
+        &self,
+        head: &[u8],
+        context: &Context,
+        buffer: InOutBuf<'_, '_, u8>,
+        tag: &[u8],
+    ) -> Result<(), aes_gcm::Error> {
         let tag = tag.try_into().map_err(|_| aes_gcm::Error)?;
         let nonce = &self.header.nonce;
-        self.key.cipher.decrypt_inout_detached(nonce.into(), self.aad.as_slice(), buffer, tag)
+        let aad = AssociatedData::new(head, context);
+        self.key.cipher.decrypt_inout_detached(nonce.into(), aad.as_slice(), buffer, tag)
     }
 }
 

@@ -1,12 +1,13 @@
 //! What is sealed opens, and nothing else does.
 
 use super::*;
+use crate::credentials::cipher::LARGE;
 use crate::credentials::{HEADER_LEN, Header, MAX_OVERHEAD, OVERHEAD, Seal, TAG_LEN};
 
 const CONTEXT: Context = Context { agent_id: "agent-1", kind: "session", id: "4915.0" };
 
 fn sizes() -> impl Iterator<Item = usize> {
-    (0..260).chain([1000, 4096, 65_537])
+    (0..260).chain([1000, LARGE - 1, LARGE, 65_537])
 }
 
 #[test]
@@ -92,6 +93,25 @@ fn every_flipped_bit_is_refused() {
             assert_eq!(code(ring.open_in_place(&mut flipped, &CONTEXT)), refused);
             assert_eq!(flipped, untouched);
         }
+    }
+}
+
+/// Large values are decrypted while they are authenticated: what fails must leave nothing.
+#[test]
+fn a_flipped_bit_in_a_large_value_leaves_no_plaintext() {
+    let ring = ring(KEY_A, &[]);
+    let plain = vec![7; LARGE];
+    let sealed = ring.seal(Content::Bytes, &plain, &CONTEXT).unwrap();
+    for byte in (HEADER_LEN..sealed.len()).step_by(61).chain([sealed.len() - 1]) {
+        let mut flipped = sealed.clone();
+        flipped[byte] ^= 1;
+        let mut out = vec![0xee; plain.len()];
+        let refused = ring.open_into(&flipped, &CONTEXT, &mut out);
+        assert_eq!(code(refused), "ERR_DECRYPT_FAILED", "byte {byte}");
+        assert!(out.iter().all(|&byte| byte == 0), "partial plaintext at byte {byte}");
+        assert_eq!(code(ring.open_in_place(&mut flipped, &CONTEXT)), "ERR_DECRYPT_FAILED");
+        let body = &flipped[HEADER_LEN..HEADER_LEN + plain.len()];
+        assert!(body.iter().all(|&byte| byte == 0), "partial plaintext at byte {byte}");
     }
 }
 
