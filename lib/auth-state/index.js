@@ -73,9 +73,8 @@ async function useGuardedAuthState(claim, native, options) {
         type,
         Array.from(ids, (id) => checkName(id, 'id')),
       );
-      const values = {};
-      for (const [id, value] of found) values[id] = revive(type, value);
-      return values;
+      // An own property of each id, whatever its name.
+      return Object.fromEntries(Array.from(found, ([id, value]) => [id, revive(type, value)]));
     },
     set: (data) => write(() => entriesOf(data)),
   };
