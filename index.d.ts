@@ -223,8 +223,8 @@ export interface ImportOptions {
   /** A folder of `useMultiFileAuthState`. */
   folder?: string;
   /**
-   * The host's `session_data`, as JSON or its text; read from `whatsapp_sessions` unless given, or
-   * `false`.
+   * The host's `session_data`, as JSON or its text; read from `whatsapp_sessions` (where it is
+   * empty, from `session_state`) unless given, or `false`.
    */
   sessionData?: object | string | boolean;
   /** Replaces what is stored, even if it is as new or of another pairing. @default false */
@@ -877,7 +877,8 @@ export interface Guard extends EventEmitter<GuardEvents> {
   /** Writes the state into a folder that `useMultiFileAuthState` reads, in plain text. */
   exportAuthState(claim: Claim, folder: string): Promise<{ files: number }>;
   /**
-   * Brings everything stored, `session_data` included, under the current key while sessions run.
+   * Brings everything stored under the current key while sessions run; of the host's,
+   * `session_data` and credentials in `session_state`.
    * Killed and run again it goes on. @throws ERR_KEY_MISSING
    */
   rotateCredentials(options?: RotateOptions): Promise<RotationReport>;

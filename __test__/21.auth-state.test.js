@@ -371,4 +371,53 @@ describe.each(KINDS)('auth state on %s', (kind) => {
       me: { id: 'x' },
     });
   });
+
+  test("rotation seals credentials in both of the host's columns, and leaves what else is there", async () => {
+    const guard = guardOf();
+    const creds = { noiseKey: { public: 'a' }, me: { id: 'readable' } };
+    const hold = async (agentId, columns) => {
+      const claim = await guard.claimInstance(agentId);
+      for (const [column, value] of Object.entries(columns)) {
+        await database.query(`UPDATE whatsapp_sessions SET ${column} = $2 WHERE agent_id = $1`, [
+          agentId,
+          value === null ? null : JSON.stringify(value),
+        ]);
+      }
+      await claim.release();
+    };
+    const held = async (agentId) => {
+      const { rows } = await database.query(
+        'SELECT session_data, session_state FROM whatsapp_sessions WHERE agent_id = $1',
+        [agentId],
+      );
+      const json = (value) => (typeof value === 'string' ? JSON.parse(value) : value);
+      return Object.values(rows[0]).map(json);
+    };
+    await hold('older', { session_data: null, session_state: { creds } });
+    await hold('other', { session_data: {}, session_state: { state: 'open' } });
+    await hold('empty', { session_data: { creds: null, keys: {} }, session_state: [] });
+
+    expect(await guard.rotateCredentials()).toMatchObject({
+      rotated: 1,
+      remaining: { plain: 0, legacy: 0 },
+    });
+    const [none, older] = await held('older');
+    expect(none).toBeNull();
+    expect(guard.decryptCredentials(older.creds, { agentId: 'older' })).toEqual(creds);
+    expect(JSON.stringify(older)).not.toContain('readable');
+    expect(await held('other')).toEqual([{}, { state: 'open' }]);
+    expect(await held('empty')).toEqual([{ creds: null, keys: {} }, []]);
+
+    // Credentials that are still where hosts kept them before are found there.
+    const claim = await guard.claimInstance('older');
+    expect(await guard.importAuthState(claim)).toMatchObject({ credentials: 'session_data' });
+    const { state } = await guard.useGuardedAuthState(claim, { baileys });
+    expect(state.creds).toEqual(creds);
+    for (const agentId of ['other', 'empty']) {
+      const nothing = await guard.claimInstance(agentId);
+      await expect(guard.importAuthState(nothing)).rejects.toMatchObject({
+        code: 'ERR_NOTHING_TO_IMPORT',
+      });
+    }
+  });
 });
