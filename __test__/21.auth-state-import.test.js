@@ -253,9 +253,29 @@ describe.each(KINDS)('import and export on %s', (kind) => {
     }
   });
 
-  test('what holds no key to log in with is no credentials', async () => {
+  test('a lost claim imports and exports nothing, and makes no folder', async () => {
     const { guard, claim } = await open();
-    for (const sessionData of [{}, { creds: {} }, { creds: { me: { id: 'x' } } }, '{}']) {
+    const folder = path.join(temporaryFolder(), 'export');
+    await claim.release();
+    const lost = { code: 'ERR_CLAIM_LOST' };
+    await expect(guard.importAuthState(claim, { sessionData: {} })).rejects.toMatchObject(lost);
+    await expect(guard.exportAuthState(claim, folder)).rejects.toMatchObject(lost);
+    expect(fs.existsSync(folder)).toBe(false);
+  });
+
+  test('credentials without a key are those of their account', async () => {
+    const { guard, claim } = await open();
+    const of = (id) => ({ sessionData: { creds: { me: { id }, nextPreKeyId: 2 } } });
+    expect(await guard.importAuthState(claim, of('one'))).toMatchObject({ paired: true });
+    expect(await guard.importAuthState(claim, of('one'))).toMatchObject({ credentials: 'stored' });
+    await expect(guard.importAuthState(claim, of('two'))).rejects.toMatchObject({
+      code: 'ERR_ALREADY_IMPORTED',
+    });
+  });
+
+  test('what is empty is no credentials', async () => {
+    const { guard, claim } = await open();
+    for (const sessionData of [{}, { creds: {} }, { creds: null }, '{}', '']) {
       await expect(guard.importAuthState(claim, { sessionData })).rejects.toMatchObject({
         code: 'ERR_NOTHING_TO_IMPORT',
       });

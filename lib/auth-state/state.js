@@ -24,7 +24,7 @@ class StoredState {
   /** `Map` of id to value of those that exist. Sees every write called before. */
   async read(kind, ids) {
     await this.#writes.settled(kind, ids);
-    this.#checkHeld();
+    this.checkHeld();
     const found = new Map();
     const unknown = [];
     for (const id of ids) {
@@ -43,7 +43,7 @@ class StoredState {
         this.#cache.bring(read, kind, id, stored);
         if (stored) found.set(id, stored);
       }
-      this.#checkHeld();
+      this.checkHeld();
     }
     for (const [id, stored] of found) found.set(id, this.#decode(kind, id, stored));
     return found;
@@ -128,7 +128,8 @@ class StoredState {
     }
   }
 
-  #checkHeld() {
+  /** Throws the reason where the claim is lost. */
+  checkHeld() {
     if (!this.#claim.held) throw this.#claim.signal.reason;
   }
 

@@ -45,9 +45,10 @@ function bytesOf(value) {
   return Array.isArray(data) || typeof data === 'string' ? Buffer.from(data, 'base64') : undefined;
 }
 
-/** Two saves of one pairing, or two pairings? */
+/** Two saves of one pairing, or two pairings? Where no key tells, the account does. */
 function sameIdentity(a, b) {
   const [one, other] = [a, b].map((creds) => bytesOf(creds?.noiseKey?.public));
+  if (!one && !other) return isPaired(a) && a.me.id === b?.me?.id;
   return Boolean(one && other) && Buffer.compare(one, other) === 0;
 }
 
@@ -64,6 +65,7 @@ async function importAuthState(claim, { states, open }, options) {
   }
   checkOptionalBoolean(overwrite, 'overwrite');
   const state = storedState(claim, states);
+  state.checkHeld();
   const data = await hostData(sessionData, state);
   if (folder === undefined && !data) {
     throw new GuardError(
@@ -133,9 +135,9 @@ function objectOr(value) {
   return value && typeof value === 'object' && !Array.isArray(value) ? value : undefined;
 }
 
-/** Credentials have a key to log in with; `{}` is a column's default. */
+/** `{}` is a column's default and no credentials. */
 function credentialsOr(value) {
-  return objectOr(value?.noiseKey) && value;
+  return objectOr(value) && Object.keys(value).length > 0 ? value : undefined;
 }
 
 /** The credentials within a host's `session_data`: `{ creds }`, or the credentials themselves. */
@@ -164,6 +166,7 @@ async function exportAuthState(claim, folder, { states }) {
     throw invalidArgument('folder', `must be a path, got ${describe(folder)}`);
   }
   const state = storedState(claim, states);
+  state.checkHeld();
   let files = 0;
   const write = async ({ kind, id, value }) => {
     await writeFile(folder, kind, id, encodeJson(value));
