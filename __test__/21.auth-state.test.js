@@ -6,7 +6,7 @@ const crypto = require('node:crypto');
 
 const { startChild } = require('./support/child');
 const { KINDS, freshDatabase, guardsOn, lossOf, recordingLogger } = require('./support/databases');
-const { ClaimLostError, DecryptionError } = require('..');
+const { ClaimLostError, DecryptionError, GuardError } = require('..');
 
 const KEY = crypto.randomBytes(32).toString('hex');
 const OTHER_KEY = crypto.randomBytes(32).toString('base64');
@@ -299,6 +299,26 @@ describe.each(KINDS)('auth state on %s', (kind) => {
     expect((await one.guard.useGuardedAuthState(one.claim, { baileys })).state.creds).not.toEqual(
       one.state.creds,
     );
+  });
+
+  test('what a socket writes while clear fails is stored', async () => {
+    const { state, clear } = await open({}, 'not-cleared');
+    await state.keys.set({ session: { a: Buffer.from('before') } });
+    const when = "old.agent_id = 'not-cleared'";
+    await database.query(
+      kind === 'sqlite'
+        ? `CREATE TRIGGER refuse BEFORE DELETE ON baileys_guard_auth WHEN ${when}
+           BEGIN SELECT RAISE(ABORT, 'no'); END`
+        : `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN RAISE EXCEPTION 'no'; END $$;
+           CREATE TRIGGER refuse BEFORE DELETE ON baileys_guard_auth
+             FOR EACH ROW WHEN (${when}) EXECUTE FUNCTION refuse()`,
+    );
+    const clearing = clear();
+    const writing = state.keys.set({ session: { a: Buffer.from('meanwhile') } });
+    await expect(clearing).rejects.toBeInstanceOf(GuardError);
+    await writing;
+    expect(await state.keys.get('session', ['a'])).toEqual({ a: Buffer.from('meanwhile') });
   });
 
   test('what a socket writes after clear does not come back', async () => {
