@@ -327,7 +327,7 @@ export interface FactsObject {
 export interface FailedObject {
   /** The agent. */
   agentId: string
-  /** Type; `session_data` for a row of the host's. */
+  /** Type; the column for a row of the host's. */
   type: string
   /** Id within the type, or the row's key. */
   id: string

@@ -222,14 +222,17 @@ export interface AuthStateOptions {
 export interface ImportOptions {
   /** A folder of `useMultiFileAuthState`. */
   folder?: string;
-  /** The host's `session_data`; read from `whatsapp_sessions` unless given, or `false`. */
-  sessionData?: object | boolean;
-  /** Replaces a stored state of another pairing. @default false */
+  /**
+   * The host's `session_data`, as JSON or its text; read from `whatsapp_sessions` (where it is
+   * empty, from `session_state`) unless given, or `false`.
+   */
+  sessionData?: object | string | boolean;
+  /** Replaces what is stored, even if it is as new or of another pairing. @default false */
   overwrite?: boolean;
 }
 
 export interface Imported {
-  /** Where the credentials came from; `'stored'`: what is stored is newer and stayed. */
+  /** Where the credentials came from; `'stored'`: what is stored is as new or newer, and stayed. */
   credentials: 'folder' | 'session_data' | 'stored';
   /** Whether they are of a finished pairing. */
   paired: boolean;
@@ -874,7 +877,8 @@ export interface Guard extends EventEmitter<GuardEvents> {
   /** Writes the state into a folder that `useMultiFileAuthState` reads, in plain text. */
   exportAuthState(claim: Claim, folder: string): Promise<{ files: number }>;
   /**
-   * Brings everything stored, `session_data` included, under the current key while sessions run.
+   * Brings everything stored under the current key while sessions run; of the host's,
+   * `session_data` and credentials in `session_state`.
    * Killed and run again it goes on. @throws ERR_KEY_MISSING
    */
   rotateCredentials(options?: RotateOptions): Promise<RotationReport>;

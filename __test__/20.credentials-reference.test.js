@@ -4,6 +4,7 @@
 // opens what we seal, and we open what it seals.
 
 const crypto = require('node:crypto');
+const { inspect } = require('node:util');
 
 const { createCredentials } = require('../lib/credentials');
 const { thrown } = require('./support/credentials');
@@ -84,6 +85,23 @@ describe('credentials', () => {
     ).toStrictEqual(expected);
     const string = reference.seal(master, context, 2, 'ü');
     expect(credentials.decryptCredentials(string, agent)).toBe('ü');
+  });
+
+  test('of another writer that are no JSON are malformed, and nothing of them is shown', () => {
+    const envelope = reference.seal(master, context, 1, '{"private": secret');
+    const item = reference.seal(master, { ...context, type: 'session' }, 1, '{"private": secret');
+    for (const open of [
+      () => credentials.decryptCredentials(envelope, agent),
+      () => credentials.decryptMany([{ envelope: item, type: 'session' }], agent),
+    ]) {
+      const error = thrown(open);
+      expect(error).toMatchObject({
+        code: 'ERR_MALFORMED_ENVELOPE',
+        message: expect.stringContaining('it is not JSON'),
+        agentId: 'agent-1',
+      });
+      expect(inspect(error)).not.toContain('secret');
+    }
   });
 
   test('are text and bytes where they can be', () => {

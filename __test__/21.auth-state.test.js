@@ -3,19 +3,10 @@
 // Baileys' auth state in the database: encrypted, fenced, ordered, nothing lost.
 
 const crypto = require('node:crypto');
-const fs = require('node:fs');
-const path = require('node:path');
 
 const { startChild } = require('./support/child');
-const {
-  KINDS,
-  freshDatabase,
-  guardsOn,
-  lossOf,
-  recordingLogger,
-  temporaryFolder,
-} = require('./support/databases');
-const { ClaimLostError } = require('..');
+const { KINDS, freshDatabase, guardsOn, lossOf, recordingLogger } = require('./support/databases');
+const { ClaimLostError, DecryptionError, GuardError } = require('..');
 
 const KEY = crypto.randomBytes(32).toString('hex');
 const OTHER_KEY = crypto.randomBytes(32).toString('base64');
@@ -117,6 +108,15 @@ describe.each(KINDS)('auth state on %s', (kind) => {
     await check(next.state.keys); // from the database alone
   });
 
+  test('an id named __proto__ is an id', async () => {
+    const { state } = await open();
+    const stored = JSON.parse('{"__proto__":{"a":1}}');
+    await state.keys.set({ session: stored });
+    expect(Object.entries(await state.keys.get('session', ['__proto__']))).toEqual(
+      Object.entries(stored),
+    );
+  });
+
   test('null deletes; app-state-sync keys are revived; what is read cannot be changed from outside', async () => {
     const { state } = await open();
     const bytes = Buffer.from('mine');
@@ -161,7 +161,16 @@ describe.each(KINDS)('auth state on %s', (kind) => {
       state.keys.set({ session: { a: Buffer.from('x'), b: { deep: [1n] } } }),
     ).rejects.toMatchObject({
       code: 'ERR_NOT_SERIALIZABLE',
-      message: expect.stringContaining('deep[0]'),
+      message: `agent ${claim.agentId}, session b: value.deep[0] is a BigInt, which JSON cannot hold`,
+      path: 'value.deep[0]',
+      type: 'session',
+      id: 'b',
+    });
+    const bytes = new Uint8Array(8);
+    structuredClone(bytes, { transfer: [bytes.buffer] });
+    await expect(state.keys.set({ session: { a: bytes } })).rejects.toMatchObject({
+      code: 'ERR_NOT_SERIALIZABLE',
+      message: expect.stringContaining('session a: value has no bytes any more'),
     });
     expect(await state.keys.get('session', ['a', 'b'])).toEqual({ a: Buffer.from('a') });
     expect(await rowsOf(claim.agentId)).toHaveLength(1);
@@ -226,6 +235,29 @@ describe.each(KINDS)('auth state on %s', (kind) => {
     await database.query('DELETE FROM baileys_guard_auth WHERE agent_id = $1', [claim.agentId]);
   });
 
+  test('a damaged plain value is an error that names it and shows nothing of it', async () => {
+    const { claim, state } = await open({ encryptionKey: undefined });
+    const damaged = Buffer.from('WP\x01\x01{"private": secret').toString('hex');
+    await state.keys.set({ session: { a: {}, b: { whole: true } } });
+    await claim.release();
+    await database.query(
+      `UPDATE baileys_guard_auth SET value = ${kind === 'sqlite' ? `x'${damaged}'` : `'\\x${damaged}'`}
+        WHERE agent_id = $1 AND id = 'a'`,
+      [claim.agentId],
+    );
+    const next = await open({ encryptionKey: undefined }, claim.agentId);
+    const error = await next.state.keys.get('session', ['a']).catch((reason) => reason);
+    expect(error).toBeInstanceOf(DecryptionError);
+    expect(error).toMatchObject({
+      code: 'ERR_MALFORMED_ENVELOPE',
+      message: `agent ${claim.agentId}, session a: malformed envelope: it is not JSON`,
+      type: 'session',
+      id: 'a',
+    });
+    expect(await next.state.keys.get('session', ['b'])).toEqual({ b: { whole: true } });
+    await database.query('DELETE FROM baileys_guard_auth WHERE agent_id = $1', [claim.agentId]);
+  });
+
   test('without a key it stores plain text, warns once, and rotation seals it', async () => {
     const logger = recordingLogger();
     const plain = await open({ encryptionKey: undefined, logger });
@@ -267,6 +299,26 @@ describe.each(KINDS)('auth state on %s', (kind) => {
     expect((await one.guard.useGuardedAuthState(one.claim, { baileys })).state.creds).not.toEqual(
       one.state.creds,
     );
+  });
+
+  test('what a socket writes while clear fails is stored', async () => {
+    const { state, clear } = await open({}, 'not-cleared');
+    await state.keys.set({ session: { a: Buffer.from('before') } });
+    const when = "old.agent_id = 'not-cleared'";
+    await database.query(
+      kind === 'sqlite'
+        ? `CREATE TRIGGER refuse BEFORE DELETE ON baileys_guard_auth WHEN ${when}
+           BEGIN SELECT RAISE(ABORT, 'no'); END`
+        : `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN RAISE EXCEPTION 'no'; END $$;
+           CREATE TRIGGER refuse BEFORE DELETE ON baileys_guard_auth
+             FOR EACH ROW WHEN (${when}) EXECUTE FUNCTION refuse()`,
+    );
+    const clearing = clear();
+    const writing = state.keys.set({ session: { a: Buffer.from('meanwhile') } });
+    await expect(clearing).rejects.toBeInstanceOf(GuardError);
+    await writing;
+    expect(await state.keys.get('session', ['a'])).toEqual({ a: Buffer.from('meanwhile') });
   });
 
   test('what a socket writes after clear does not come back', async () => {
@@ -340,147 +392,52 @@ describe.each(KINDS)('auth state on %s', (kind) => {
     });
   });
 
-  describe('import and export', () => {
-    const creds = (extra) => ({
-      noiseKey: pair(40),
-      me: { id: '49151@s.whatsapp.net' },
-      nextPreKeyId: 31,
-      ...extra,
-    });
-    const replacer = (_, value) =>
-      value instanceof Uint8Array || value?.type === 'Buffer'
-        ? { type: 'Buffer', data: Buffer.from(value.data ?? value).toString('base64') }
-        : value;
-    const folderWith = (files) => {
-      const folder = temporaryFolder();
-      for (const [name, value] of Object.entries(files)) {
-        fs.writeFileSync(
-          path.join(folder, name),
-          typeof value === 'string' ? value : JSON.stringify(value, replacer),
-        );
-      }
-      return folder;
-    };
-    const files = {
-      'creds.json': creds(),
-      'session-49151.0.json': { _sessions: { a: 1 } },
-      'pre-key-7.json': pair(3),
-      'app-state-sync-key-AAA__b=.json': { keyData: Buffer.from('k') },
-      'sender-key-1-2@g.us--49151--0.json': { k: 1 },
-      'sender-key-memory-1-2@g.us.json': { '49151:1@s.whatsapp.net': true },
-      'newtype-x.json': { n: 1 },
-      'README.txt': 'not a key',
-    };
-
-    test('a folder, every type, and back; twice is the same; the source stays', async () => {
-      const { guard, claim, clear } = await open();
-      await clear();
-      const folder = folderWith(files);
-      const before = fs.readdirSync(folder);
-      const report = await guard.importAuthState(claim, { folder });
-      expect(report).toMatchObject({
-        credentials: 'folder',
-        paired: true,
-        keys: 6,
-        resumable: true,
-        unknownFiles: ['README.txt'],
-      });
-      await guard.importAuthState(claim, { folder });
-      expect(fs.readdirSync(folder)).toEqual(before);
-      const { state } = await guard.useGuardedAuthState(claim, { baileys });
-      expect(state.creds).toEqual(creds());
-      expect(await state.keys.get('sender-key', ['1-2@g.us::49151::0'])).toEqual({
-        '1-2@g.us::49151::0': { k: 1 },
-      });
-      expect(await state.keys.get('app-state-sync-key', ['AAA/b='])).toEqual({
-        'AAA/b=': { keyData: Buffer.from('k'), revived: true },
-      });
-      const out = path.join(temporaryFolder(), 'export');
-      await guard.exportAuthState(claim, out);
-      await expect(
-        guard.exportAuthState(claim, path.join(out, 'creds.json')),
-      ).rejects.toMatchObject({
-        code: 'ERR_EXPORT_FAILED',
-        cause: { code: 'EEXIST' },
-      });
-      for (const name of Object.keys(files).filter((file) => file !== 'README.txt')) {
-        expect(JSON.parse(fs.readFileSync(path.join(out, name), 'utf8'))).toEqual(
-          JSON.parse(fs.readFileSync(path.join(folder, name), 'utf8')),
-        );
-      }
-    });
-
-    test('session_data in all forms; both: the newer credentials win, the keys come from the folder', async () => {
-      const legacy = (value) => {
-        const iv = crypto.randomBytes(16);
-        const cipher = crypto.createCipheriv('aes-256-gcm', Buffer.from(KEY, 'hex'), iv);
-        const encrypted =
-          cipher.update(JSON.stringify(value, replacer), 'utf8', 'hex') + cipher.final('hex');
-        return { encrypted, iv: iv.toString('hex'), authTag: cipher.getAuthTag().toString('hex') };
-      };
-      const forms = {
-        plain: (value) => JSON.parse(JSON.stringify(value, replacer)),
-        legacy,
-        ours: (value, guard, agentId) => guard.encryptCredentials(value, { agentId }),
-      };
-      for (const [name, form] of Object.entries(forms)) {
-        const { guard, claim, clear } = await open({}, `import-${name}`);
-        await clear();
-        const stored = { creds: form(creds({ nextPreKeyId: 99 }), guard, claim.agentId) };
-        await database.query('UPDATE whatsapp_sessions SET session_data = $2 WHERE agent_id = $1', [
-          claim.agentId,
-          JSON.stringify(stored),
+  test("rotation seals credentials in both of the host's columns, and leaves what else is there", async () => {
+    const guard = guardOf();
+    const creds = { noiseKey: { public: 'a' }, me: { id: 'readable' } };
+    const hold = async (agentId, columns) => {
+      const claim = await guard.claimInstance(agentId);
+      for (const [column, value] of Object.entries(columns)) {
+        await database.query(`UPDATE whatsapp_sessions SET ${column} = $2 WHERE agent_id = $1`, [
+          agentId,
+          value === null ? null : JSON.stringify(value),
         ]);
-        const report = await guard.importAuthState(claim, { folder: folderWith(files) });
-        expect(report).toMatchObject({ credentials: 'session_data', keys: 6, resumable: true });
-        const { state } = await guard.useGuardedAuthState(claim, { baileys });
-        expect(state.creds).toEqual(creds({ nextPreKeyId: 99 }));
       }
-      const { guard, claim } = await open();
-      await database.query('UPDATE whatsapp_sessions SET session_data = $2 WHERE agent_id = $1', [
-        claim.agentId,
-        JSON.stringify({ creds: forms.plain(creds()) }),
-      ]);
-      expect(await guard.importAuthState(claim)).toMatchObject({
-        credentials: 'session_data',
-        resumable: false,
-      });
-    });
+      await claim.release();
+    };
+    const held = async (agentId) => {
+      const { rows } = await database.query(
+        'SELECT session_data, session_state FROM whatsapp_sessions WHERE agent_id = $1',
+        [agentId],
+      );
+      const json = (value) => (typeof value === 'string' ? JSON.parse(value) : value);
+      return Object.values(rows[0]).map(json);
+    };
+    await hold('older', { session_data: null, session_state: { creds } });
+    await hold('other', { session_data: {}, session_state: { state: 'open' } });
+    await hold('empty', { session_data: { creds: null, keys: {} }, session_state: [] });
 
-    test('a damaged file, a missing folder and nothing to import are errors, and nothing is stored', async () => {
-      const { guard, claim } = await open();
-      await expect(
-        guard.importAuthState(claim, {
-          folder: folderWith({ ...files, 'pre-key-7.json': '{"half' }),
-        }),
-      ).rejects.toMatchObject({ code: 'ERR_IMPORT_FAILED' });
-      await expect(
-        guard.importAuthState(claim, { folder: '/nowhere/at/all' }),
-      ).rejects.toMatchObject({ code: 'ERR_IMPORT_FAILED' });
-      await expect(guard.importAuthState(claim)).rejects.toMatchObject({
+    expect(await guard.rotateCredentials()).toMatchObject({
+      rotated: 1,
+      remaining: { plain: 0, legacy: 0 },
+    });
+    const [none, older] = await held('older');
+    expect(none).toBeNull();
+    expect(guard.decryptCredentials(older.creds, { agentId: 'older' })).toEqual(creds);
+    expect(JSON.stringify(older)).not.toContain('readable');
+    expect(await held('other')).toEqual([{}, { state: 'open' }]);
+    expect(await held('empty')).toEqual([{ creds: null, keys: {} }, []]);
+
+    // Credentials that are still where hosts kept them before are found there.
+    const claim = await guard.claimInstance('older');
+    expect(await guard.importAuthState(claim)).toMatchObject({ credentials: 'session_data' });
+    const { state } = await guard.useGuardedAuthState(claim, { baileys });
+    expect(state.creds).toEqual(creds);
+    for (const agentId of ['other', 'empty']) {
+      const nothing = await guard.claimInstance(agentId);
+      await expect(guard.importAuthState(nothing)).rejects.toMatchObject({
         code: 'ERR_NOTHING_TO_IMPORT',
       });
-      await expect(guard.importAuthState({}, {})).rejects.toMatchObject({
-        code: 'ERR_INVALID_ARGUMENT',
-      });
-      expect(await rowsOf(claim.agentId)).toEqual([]);
-    });
-
-    test('an older folder does not overwrite a state that went on; another identity asks', async () => {
-      const { guard, claim } = await open();
-      await guard.importAuthState(claim, {
-        folder: folderWith({ 'creds.json': creds({ nextPreKeyId: 500 }) }),
-      });
-      expect(await guard.importAuthState(claim, { folder: folderWith(files) })).toMatchObject({
-        credentials: 'stored',
-      });
-      const stranger = folderWith({ 'creds.json': creds({ noiseKey: pair(90) }) });
-      await expect(guard.importAuthState(claim, { folder: stranger })).rejects.toMatchObject({
-        code: 'ERR_ALREADY_IMPORTED',
-      });
-      expect(
-        await guard.importAuthState(claim, { folder: stranger, overwrite: true }),
-      ).toMatchObject({ credentials: 'folder' });
-    });
+    }
   });
 });

@@ -89,7 +89,7 @@ describe.each(KINDS)('on %s', (kind) => {
     fs.writeFileSync(path.join(folders, 'auth_bulk-2', 'creds.json'), '{"not":');
     expect(await cli(bulk, env)).toMatchObject({
       code: 1, // what failed weighs more than what can be done later
-      json: { agents: [{ credentials: 'folder' }, { error: { code: 'ERR_IMPORT_FAILED' } }] },
+      json: { agents: [{ credentials: 'stored' }, { error: { code: 'ERR_IMPORT_FAILED' } }] },
     });
   });
 

@@ -196,10 +196,18 @@ function revive(value) {
   return value;
 }
 
-/** The value of a JSON text, with Buffers. */
+/**
+ * The value of a JSON text, with Buffers.
+ * @throws {SyntaxError} that shows nothing of the text: Node's own quotes it, and it may be secret
+ */
 function decodeJson(text) {
-  const value = JSON.parse(text);
-  return text.includes('"Buffer"') ? revive(value) : value;
+  try {
+    const value = JSON.parse(text);
+    return text.includes('"Buffer"') ? revive(value) : value;
+  } catch (error) {
+    if (error instanceof RangeError) throw new SyntaxError('it is nested too deeply');
+    throw new SyntaxError('it is not JSON');
+  }
 }
 
 module.exports = { encodeJson, decodeJson };

@@ -17,7 +17,13 @@ const {
   namesOf,
 } = require('./credential-arguments');
 const { decodeJson, encodeJson } = require('./credential-json');
-const { DecryptionError, fromNative, invalidArgument, unwrap } = require('./errors');
+const {
+  DecryptionError,
+  fromNative,
+  invalidArgument,
+  malformedEnvelope,
+  unwrap,
+} = require('./errors');
 const defaultNative = require('./native');
 const { recognise } = require('./stored-form');
 
@@ -37,14 +43,6 @@ const CONTENT_NAMES = ['bytes', 'json', 'text'];
 /** Bound to credentials as one value; other values bring type and id of their own. */
 const CREDENTIALS = { type: 'creds', id: '' };
 
-function malformed(problem, context) {
-  const { agentId, type = '', id = '' } = context ?? {};
-  const where = context ? `agent ${agentId}${type && `, ${type}`}${id && ` ${id}`}: ` : '';
-  const fields = context ? { agentId, type, id } : {};
-  const message = `${where}malformed envelope: ${problem}`;
-  return new DecryptionError('ERR_MALFORMED_ENVELOPE', message, fields);
-}
-
 /** Content code and bytes of any value. The bytes are a copy unless the value is bytes itself. */
 function encode(value) {
   if (isUint8Array(value)) return { content: BYTES, bytes: checkBytes(value, 'value') };
@@ -55,11 +53,20 @@ function encode(value) {
   return { content: isText ? TEXT : JSON_TEXT, bytes };
 }
 
-function decode(content, bytes) {
+function decode(content, bytes, context) {
   if (content === BYTES) return bytes;
   const text = bytes.toString();
   bytes.fill(0);
-  return content === TEXT ? text : decodeJson(text);
+  return content === TEXT ? text : parse(text, context);
+}
+
+/** JSON that was encrypted. Ours parses; what another writer has sealed may not. */
+function parse(text, context) {
+  try {
+    return decodeJson(text);
+  } catch (error) {
+    throw malformedEnvelope(`what was encrypted: ${error.message}`, context);
+  }
 }
 
 function headerLength(envelope, start = 0) {
@@ -141,7 +148,7 @@ class Credentials {
       case 'json-text':
         return this.decryptCredentials(recognised.object, options);
       case 'malformed':
-        throw malformed(recognised.problem, context);
+        throw malformedEnvelope(recognised.problem, context);
       default:
         return this.#readPlain(context, stored);
     }
@@ -220,10 +227,11 @@ class Credentials {
     const values = new Array(count);
     start = 0;
     for (let i = 0; i < count; i++) {
+      const { type, id } = items[i];
       const from = start + headerLength(slab, start);
       const content = slab[start + CONTENT_AT];
       start += lengths[i];
-      values[i] = decode(content, slab.subarray(from, start - TAG_LENGTH));
+      values[i] = decode(content, slab.subarray(from, start - TAG_LENGTH), { agentId, type, id });
     }
     return values;
   }
@@ -238,7 +246,7 @@ class Credentials {
       case 'json-text':
         return this.inspectEnvelope(recognised.object);
       case 'malformed':
-        throw malformed(recognised.problem);
+        throw malformedEnvelope(recognised.problem);
       default:
         return { form: recognised.form };
     }
@@ -294,9 +302,10 @@ class Credentials {
     return content;
   }
 
-  #openValue({ agentId, type, id }, envelope) {
+  #openValue(context, envelope) {
+    const { agentId, type, id } = context;
     const bytes = Buffer.allocUnsafe(plainLength(envelope));
-    return decode(this.#open(`${agentId}\0${type}\0${id}`, envelope, bytes), bytes);
+    return decode(this.#open(`${agentId}\0${type}\0${id}`, envelope, bytes), bytes, context);
   }
 
   #openLegacy(context, { encrypted, iv, authTag }) {
@@ -309,9 +318,8 @@ class Credentials {
       );
     }
     const ring = this.#ring;
-    return decodeJson(
-      unwrap(this.#native.openLegacy(ring, context.agentId, encrypted, iv, authTag)),
-    );
+    const text = unwrap(this.#native.openLegacy(ring, context.agentId, encrypted, iv, authTag));
+    return parse(text, context);
   }
 
   /** A plain value with its bytes restored: they went through JSON, perhaps without BufferJSON. */
@@ -336,14 +344,14 @@ class Credentials {
   /** Bytes of an envelope in base64. Node skips what is not base64; here it is an error. */
   #envelopeBytes({ ct, beside }, context) {
     const bytes = Buffer.from(ct, 'base64');
-    if (bytes.toString('base64') !== ct) throw malformed('it is not valid base64', context);
+    if (bytes.toString('base64') !== ct) throw malformedEnvelope('it is not valid base64', context);
     const { v, kid } = beside ?? {};
     if (v !== undefined && v !== 1) {
-      throw malformed("v disagrees with the envelope's version 1", context);
+      throw malformedEnvelope("v disagrees with the envelope's version 1", context);
     }
     // Too short an envelope has no key id; opening it says so.
     if (kid !== undefined && bytes.length >= OVERHEAD && kid !== bytes.toString('hex', 8, 16)) {
-      throw malformed("kid disagrees with the envelope's key id", context);
+      throw malformedEnvelope("kid disagrees with the envelope's key id", context);
     }
     return bytes;
   }

@@ -83,6 +83,15 @@ function invalidArgument(argument, problem) {
   return new GuardError('ERR_INVALID_ARGUMENT', `argument ${argument}: ${problem}`, { argument });
 }
 
+/** @param {{ agentId: string, type?: string, id?: string }} [context] what the envelope is of */
+function malformedEnvelope(problem, context) {
+  const { agentId, type = '', id = '' } = context ?? {};
+  const where = context ? `agent ${agentId}${type && `, ${type}`}${id && ` ${id}`}: ` : '';
+  const fields = context ? { agentId, type, id } : {};
+  const message = `${where}malformed envelope: ${problem}`;
+  return new DecryptionError('ERR_MALFORMED_ENVELOPE', message, fields);
+}
+
 function invalidOption(option, problem) {
   return new GuardError('ERR_INVALID_OPTION', `option ${option}: ${problem}`, { option });
 }
@@ -98,4 +107,5 @@ module.exports = {
   settle,
   invalidArgument,
   invalidOption,
+  malformedEnvelope,
 };

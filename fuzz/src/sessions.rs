@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use baileys_guard::error::Error;
 use baileys_guard::store::{
-    DatabaseUrl, Fence, Registration, Session, SessionFilter, SessionUpdate, Store, StoreOptions,
-    Written, open,
+    DatabaseUrl, Fence, HostColumn, Registration, Session, SessionFilter, SessionUpdate, Store,
+    StoreOptions, Written, open,
 };
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
@@ -254,7 +254,9 @@ impl Host {
         let mut after = String::new();
         let mut seen = Vec::new();
         loop {
-            let rows = self.store.session_data(&after, 1 + seed as i64 % 3).await.expect("data");
+            let limit = 1 + seed as i64 % 3;
+            let rows = self.store.session_data(HostColumn::SessionData, &after, limit).await;
+            let rows = rows.expect("data");
             let Some(last) = rows.last() else { break };
             after = last.row_id.clone();
             seen.extend(rows);
@@ -305,7 +307,9 @@ impl Host {
         let [session] = &mine[..] else { panic!("{agent:?} as {id:?}: {mine:?}") };
         assert_eq!((&session.agent_id, session.status.as_deref()), (&id, Some("connected")));
         assert_eq!(session.last_connected_ms, Some(SOUND_AT_MS));
-        self.store.session_data_of(&id).await.expect("what its row keeps");
+        for column in HostColumn::ALL {
+            self.store.session_data_of(column, &id).await.expect("what its row keeps");
+        }
         let released = self.store.release(&[fence], true).await.expect("a release");
         assert_eq!(released, one);
         assert!(!self.orphans().await.contains(&id), "{agent:?} was ended");

@@ -30,15 +30,14 @@ function fileName(kind, id) {
 }
 
 /**
- * The type and id of a file name. Baileys writes `/` as `__` and `:` as `-`, and nothing tells a
- * `-` of an id from one that was a `:`. Where the id's form says which, it is put back: a Signal
- * address is `user.device`, a sender key is `group::user::device`.
+ * The type and id of a file name. Baileys writes `/` as `__` and `:` as `-`, and nothing tells
+ * those from a `__` or a `-` of the id itself. What an id of its type looks like does.
  */
 function parseFileName(name) {
-  const stem = name.slice(0, -'.json'.length).replace(/__/g, '/');
+  const stem = name.slice(0, -'.json'.length);
   const kind = KNOWN_TYPES.find((type) => stem.startsWith(`${type}-`)) ?? unknownType(stem);
   if (kind === undefined) return undefined;
-  return { kind, id: restoreColons(kind, stem.slice(kind.length + 1)) };
+  return { kind, id: originalId(kind, stem.slice(kind.length + 1)) };
 }
 
 /** A type that Baileys did not have yet: everything before the id, which has no hyphen. */
@@ -47,9 +46,15 @@ function unknownType(stem) {
   return end > 0 ? stem.slice(0, end) : undefined;
 }
 
-function restoreColons(kind, id) {
-  if (kind === 'sender-key') return id.replace(/^(.*?)--(.*)--(\d+)$/, '$1::$2::$3');
-  return id;
+function originalId(kind, id) {
+  switch (kind) {
+    case 'sender-key': // group::user::device
+      return id.replace(/^(.*?)--(.*)--(\d+)$/, '$1::$2::$3');
+    case 'tctoken': // Baileys' list of them is called __index
+      return id;
+    default: // base64 has a slash and no underscore
+      return id.replace(/__/g, '/');
+  }
 }
 
 async function readJson(file) {
@@ -70,7 +75,7 @@ async function readJson(file) {
  * Reads a folder.
  *
  * @param {string} folder
- * @returns {Promise<{ creds?: object, savedAt?: Date, entries: [string, string, unknown][], unknown: string[] }>}
+ * @returns {Promise<{ creds?: object, entries: [string, string, unknown][], unknown: string[] }>}
  */
 async function readFolder(folder) {
   let names;
@@ -86,7 +91,6 @@ async function readFolder(folder) {
     const file = path.join(folder, name);
     if (name === CREDS_FILE) {
       read.creds = await readJson(file);
-      read.savedAt = (await fs.stat(file)).mtime;
       continue;
     }
     const key = name.endsWith('.json') ? parseFileName(name) : undefined;

@@ -58,10 +58,16 @@ async function useGuardedAuthState(claim, native, options) {
   // A read that fails throws: taken for "none", it would make new credentials over a pairing.
   const creds = (await stored.read(CREDS[0], [CREDS[1]])).get(CREDS[1]) ?? initAuthCreds();
 
-  // A socket that is ending goes on writing: what comes after clear() must not bring any of it back.
-  let cleared = false;
+  // A socket that is ending goes on writing: what comes after clear() must not bring any of it back,
+  // unless clear() fails.
+  let cleared; // once it was called: a promise of whether it came through
   const write = (entriesOf) =>
-    handled((async () => (cleared ? undefined : stored.write(entriesOf())))());
+    handled(
+      (async () => {
+        if (cleared && (await cleared)) return;
+        await stored.write(entriesOf());
+      })(),
+    );
 
   const keys = {
     async get(type, ids) {
@@ -73,9 +79,8 @@ async function useGuardedAuthState(claim, native, options) {
         type,
         Array.from(ids, (id) => checkName(id, 'id')),
       );
-      const values = {};
-      for (const [id, value] of found) values[id] = revive(type, value);
-      return values;
+      // An own property of each id, whatever its name.
+      return Object.fromEntries(Array.from(found, ([id, value]) => [id, revive(type, value)]));
     },
     set: (data) => write(() => entriesOf(data)),
   };
@@ -84,13 +89,12 @@ async function useGuardedAuthState(claim, native, options) {
     state: { creds, keys },
     saveCreds: () => write(() => [[...CREDS, creds]]),
     async clear() {
-      cleared = true;
-      try {
-        await stored.clear();
-      } catch (error) {
-        cleared = false;
-        throw error;
-      }
+      const clearing = stored.clear();
+      cleared = clearing.then(
+        () => true,
+        () => (cleared = undefined),
+      );
+      await clearing;
     },
   };
 }

@@ -2,7 +2,7 @@
 
 // The stored state of one claim: values by (type, id), read and written under its fence.
 
-const { ClaimLostError, DecryptionError, settle } = require('../errors');
+const { ClaimLostError, GuardError, malformedEnvelope, settle } = require('../errors');
 const { Cache } = require('./cache');
 const { decode, encode } = require('./values');
 const { Writes } = require('./writes');
@@ -24,7 +24,7 @@ class StoredState {
   /** `Map` of id to value of those that exist. Sees every write called before. */
   async read(kind, ids) {
     await this.#writes.settled(kind, ids);
-    this.#checkHeld();
+    this.checkHeld();
     const found = new Map();
     const unknown = [];
     for (const id of ids) {
@@ -43,11 +43,9 @@ class StoredState {
         this.#cache.bring(read, kind, id, stored);
         if (stored) found.set(id, stored);
       }
-      this.#checkHeld();
+      this.checkHeld();
     }
-    for (const [id, { content, bytes }] of found) {
-      found.set(id, decode(content, bytes));
-    }
+    for (const [id, stored] of found) found.set(id, this.#decode(kind, id, stored));
     return found;
   }
 
@@ -55,8 +53,8 @@ class StoredState {
   async write(entries) {
     // Serialised now: what the caller changes later belongs to a later write.
     const changes = entries.map(([kind, id, value]) => {
-      const stored = value === null || value === undefined ? null : encode(value);
-      return { kind, id, stored };
+      const isDeleted = value === null || value === undefined;
+      return { kind, id, stored: isDeleted ? null : this.#encode(kind, id, value) };
     });
     if (changes.length === 0) return;
     const forget = () => changes.forEach(({ kind, id }) => this.#cache.forget(kind, id));
@@ -92,7 +90,7 @@ class StoredState {
       if (page.length === 0) return;
       for (const item of page) {
         ({ kind, id } = item);
-        yield { kind, id, value: decode(item.content, item.bytes) };
+        yield { kind, id, value: this.#decode(kind, id, item) };
       }
     }
   }
@@ -105,12 +103,33 @@ class StoredState {
       return JSON.parse(text);
     } catch {
       const { agentId } = this.#claim;
-      const message = `agent ${agentId}: malformed envelope: session_data is not JSON`;
-      throw new DecryptionError('ERR_MALFORMED_ENVELOPE', message, { agentId });
+      throw malformedEnvelope('session_data is not JSON', { agentId });
     }
   }
 
-  #checkHeld() {
+  #encode(type, id, value) {
+    try {
+      return encode(value);
+    } catch (error) {
+      if (error.code !== 'ERR_NOT_SERIALIZABLE') throw error;
+      const { agentId } = this.#claim;
+      const message = `agent ${agentId}, ${type}${id && ` ${id}`}: ${error.message}`;
+      throw new GuardError(error.code, message, { path: error.path, agentId, type, id });
+    }
+  }
+
+  /** Of what is stored without encryption no tag has told that it is damaged. */
+  #decode(type, id, { content, bytes }) {
+    try {
+      return decode(content, bytes);
+    } catch (error) {
+      this.#cache.forget(type, id);
+      throw malformedEnvelope(error.message, { agentId: this.#claim.agentId, type, id });
+    }
+  }
+
+  /** Throws the reason where the claim is lost. */
+  checkHeld() {
     if (!this.#claim.held) throw this.#claim.signal.reason;
   }
 

@@ -4,7 +4,8 @@
 //
 // A folder of `useMultiFileAuthState` has everything; a host's `session_data` has the credentials
 // only. With both, the Signal keys come from the folder and the credentials from whichever is
-// newer. The source is never changed. Running it again stores the same again.
+// newer. The source is never changed. Running it again changes nothing: a state that a session has
+// used since would go back to ratchets that its contacts have left behind.
 
 const fs = require('node:fs/promises');
 const { isUint8Array } = require('node:util').types;
@@ -18,7 +19,12 @@ const { CREDS, storedState } = require('./index');
 const BATCH = 500; // entries a statement
 
 /** Counts that only grow while a pairing lives; the larger ones belong to the newer state. */
-const COUNTERS = ['nextPreKeyId', 'firstUnuploadedPreKeyId', 'accountSyncCounter'];
+const COUNTERS = [
+  'nextPreKeyId',
+  'firstUnuploadedPreKeyId',
+  'accountSyncCounter',
+  'lastAccountSyncTimestamp',
+];
 
 const isPaired = (creds) => Boolean(creds?.me?.id);
 
@@ -39,9 +45,10 @@ function bytesOf(value) {
   return Array.isArray(data) || typeof data === 'string' ? Buffer.from(data, 'base64') : undefined;
 }
 
-/** Two saves of one pairing, or two pairings? */
+/** Two saves of one pairing, or two pairings? Where no key tells, the account does. */
 function sameIdentity(a, b) {
   const [one, other] = [a, b].map((creds) => bytesOf(creds?.noiseKey?.public));
+  if (!one && !other) return isPaired(a) && a.me.id === b?.me?.id;
   return Boolean(one && other) && Buffer.compare(one, other) === 0;
 }
 
@@ -58,15 +65,13 @@ async function importAuthState(claim, { states, open }, options) {
   }
   checkOptionalBoolean(overwrite, 'overwrite');
   const state = storedState(claim, states);
-  const data =
-    sessionData === false ? undefined : (objectOr(sessionData) ?? (await state.sessionData()));
+  state.checkHeld();
+  const data = await hostData(sessionData, state);
   if (folder === undefined && !data) {
     throw new GuardError(
       'ERR_NOTHING_TO_IMPORT',
       `agent ${claim.agentId}: no folder is given and whatsapp_sessions has no session_data`,
-      {
-        agentId: claim.agentId,
-      },
+      { agentId: claim.agentId },
     );
   }
 
@@ -74,47 +79,65 @@ async function importAuthState(claim, { states, open }, options) {
   const fromHost = data
     ? hostCredentials(data, (stored) => open(stored, claim.agentId))
     : undefined;
-  const chosen = choose(fromFolder.creds, fromHost);
+  const chosen = choose(credentialsOr(fromFolder.creds), fromHost, fromFolder.entries);
   if (!chosen) {
     throw new GuardError(
       'ERR_NOTHING_TO_IMPORT',
       `agent ${claim.agentId}: no credentials were found`,
-      {
-        agentId: claim.agentId,
-      },
+      { agentId: claim.agentId },
     );
   }
 
   const [kind, id] = CREDS;
   const stored = (await state.read(kind, [id])).get(id);
-  const keepStored =
-    stored && !overwrite && isNewer(stored, chosen.creds) && sameIdentity(stored, chosen.creds);
-  if (stored && !overwrite && !sameIdentity(stored, chosen.creds) && isPaired(stored)) {
+  const isSame = sameIdentity(stored, chosen.creds);
+  if (stored && !overwrite && !isSame && isPaired(stored)) {
     throw new GuardError(
       'ERR_ALREADY_IMPORTED',
       `agent ${claim.agentId} is paired already, under another identity; pass overwrite to replace it`,
       { agentId: claim.agentId },
     );
   }
-  // A state that went on since the import before is newer than the source: nothing to do.
-  if (!keepStored) {
-    for (let start = 0; start < fromFolder.entries.length; start += BATCH) {
-      await state.write(fromFolder.entries.slice(start, start + BATCH));
-    }
-    // Last: a state that has credentials has its keys, whenever this process ends.
-    await state.write([[...CREDS, chosen.creds]]);
+  const keepCreds = isSame && !overwrite && !isNewer(chosen.creds, stored);
+  const keepKeys = keepCreds && (await hasKeys(state));
+  const entries = keepKeys ? [] : chosen.entries;
+  if (stored && !isSame) await state.clear(); // keys of another identity are of no use to this one
+  for (let start = 0; start < entries.length; start += BATCH) {
+    await state.write(entries.slice(start, start + BATCH));
   }
+  // Last: a state that has credentials has its keys, whenever this process ends.
+  if (!keepCreds) await state.write([[...CREDS, chosen.creds]]);
   return {
-    credentials: keepStored ? 'stored' : chosen.from,
-    paired: isPaired(keepStored ? stored : chosen.creds),
-    keys: keepStored ? 0 : fromFolder.entries.length,
-    resumable: keepStored || fromFolder.entries.length > 0,
+    credentials: keepCreds ? 'stored' : chosen.from,
+    paired: isPaired(keepCreds ? stored : chosen.creds),
+    keys: entries.length,
+    resumable: keepKeys || entries.length > 0,
     unknownFiles: fromFolder.unknown,
   };
 }
 
+/** What the host had in `session_data`: as given, or as it stands in its table. */
+function hostData(given, state) {
+  if (given === undefined || given === true) return state.sessionData();
+  if (given === false || typeof given === 'string' || objectOr(given)) return given;
+  throw invalidArgument(
+    'sessionData',
+    `must be what session_data holds, true or false, got ${describe(given)}`,
+  );
+}
+
+async function hasKeys(state) {
+  for await (const { kind } of state.all()) if (kind !== CREDS[0]) return true;
+  return false;
+}
+
 function objectOr(value) {
   return value && typeof value === 'object' && !Array.isArray(value) ? value : undefined;
+}
+
+/** `{}` is a column's default and no credentials. */
+function credentialsOr(value) {
+  return objectOr(value) && Object.keys(value).length > 0 ? value : undefined;
 }
 
 /** The credentials within a host's `session_data`: `{ creds }`, or the credentials themselves. */
@@ -122,17 +145,19 @@ function hostCredentials(data, open) {
   const wrapped = data.creds !== undefined && data.noiseKey === undefined;
   const creds = open(wrapped ? data.creds : data);
   // A wrapper may have been encrypted as a whole.
-  return objectOr(creds?.creds && creds.noiseKey === undefined ? creds.creds : creds);
+  return credentialsOr(creds?.creds && creds.noiseKey === undefined ? creds.creds : creds);
 }
 
-function choose(folder, host) {
-  if (folder && host) {
-    return isNewer(host, folder) && sameIdentity(host, folder)
-      ? { creds: host, from: 'session_data' }
-      : { creds: folder, from: 'folder' };
+/**
+ * The credentials to take, and the keys that go with them. A folder that another pairing was begun
+ * in says nothing about which is newer: its keys serve none but its own credentials.
+ */
+function choose(folder, host, entries) {
+  const isSame = sameIdentity(folder, host);
+  if (host && (!folder || (isSame ? isNewer(host, folder) : isPaired(host) && !isPaired(folder)))) {
+    return { creds: host, from: 'session_data', entries: !folder || isSame ? entries : [] };
   }
-  if (folder) return { creds: folder, from: 'folder' };
-  return host ? { creds: host, from: 'session_data' } : undefined;
+  return folder && { creds: folder, from: 'folder', entries };
 }
 
 /** Writes the state into a folder that `useMultiFileAuthState` reads. */
@@ -141,13 +166,21 @@ async function exportAuthState(claim, folder, { states }) {
     throw invalidArgument('folder', `must be a path, got ${describe(folder)}`);
   }
   const state = storedState(claim, states);
+  state.checkHeld();
   let files = 0;
+  const write = async ({ kind, id, value }) => {
+    await writeFile(folder, kind, id, encodeJson(value));
+    files++;
+  };
   try {
     await fs.mkdir(folder, { recursive: true, mode: 0o700 });
-    for await (const { kind, id, value } of state.all()) {
-      await writeFile(folder, kind, id, encodeJson(value));
-      files++;
+    const isCreds = ({ kind, id }) => kind === CREDS[0] && id === CREDS[1];
+    let creds;
+    for await (const item of state.all()) {
+      if (isCreds(item)) creds = item;
+      else await write(item);
     }
+    if (creds) await write(creds); // last, as when importing
   } catch (cause) {
     if (cause instanceof GuardError) throw cause;
     const message = `cannot write folder ${folder}: ${cause.message}`;

@@ -5,7 +5,9 @@
 
 const { isUint8Array } = require('node:util').types;
 
+const { isDetached } = require('../credential-arguments');
 const { decodeJson, encodeJson } = require('../credential-json');
+const { GuardError } = require('../errors');
 
 // Codes of the envelope's header (docs/envelope.md).
 const BYTES = 0;
@@ -14,8 +16,14 @@ const TEXT = 2;
 
 /** `{ content, bytes }` of a value; throws ERR_NOT_SERIALIZABLE naming the path. */
 function encode(value) {
-  // Copied: what the caller does with its buffer later must not reach the database.
-  if (isUint8Array(value)) return { content: BYTES, bytes: Buffer.from(value) };
+  if (isUint8Array(value)) {
+    if (isDetached(value)) {
+      const message = 'value has no bytes any more: its buffer was transferred';
+      throw new GuardError('ERR_NOT_SERIALIZABLE', message, { path: 'value' });
+    }
+    // Copied: what the caller does with its buffer later must not reach the database.
+    return { content: BYTES, bytes: Buffer.from(value) };
+  }
   if (typeof value === 'string' && value.isWellFormed()) {
     return { content: TEXT, bytes: Buffer.from(value) };
   }

@@ -29,7 +29,7 @@ function declare(program) {
     .option('--folders <dir>', 'imports every sub-folder as an agent of its name')
     .option('--prefix <text>', 'with --folders: what stands before the agent id in their names')
     .option('--user-id <id>', 'for agents without a row, where the table wants a user_id')
-    .option('--overwrite', 'replaces a stored state of another pairing');
+    .option('--overwrite', 'replaces what is stored, even if as new or of another pairing');
 }
 
 async function run({ args: [agentId], options, output }) {
@@ -124,7 +124,7 @@ function* lines(agents) {
 function row({ agentId, credentials, paired, keys, resumable, unknownFiles, error }) {
   if (error) return [agentId, null, null, null, `${error.code}: ${error.message}`];
   const notes = [];
-  if (credentials === 'stored') notes.push('what is stored is newer and stays');
+  if (credentials === 'stored') notes.push('what is stored is as new or newer, and stays');
   if (!resumable) notes.push('no Signal keys: a new QR scan is needed');
   if (unknownFiles.length > 0) notes.push(`passed over: ${unknownFiles.join(', ')}`);
   return [agentId, credentials, paired ? 'yes' : 'no', keys, notes.join('; ')];

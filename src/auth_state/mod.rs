@@ -14,13 +14,14 @@ mod rotation;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::credentials::value::Accept;
+use crate::credentials::value::{self, Accept};
 use crate::credentials::{Content, Context, KeyRing};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ownership::{Claim, Ownership};
-use crate::store::{AuthChange, AuthKey, AuthRow, Fence, Written};
+use crate::store::{AuthChange, AuthKey, AuthRow, Fence, HostColumn, Written};
 
 pub use rotation::{Failed, Remaining, Rotated, Rotation};
 
@@ -117,11 +118,23 @@ impl AuthStates {
         rows.into_iter().map(|row| self.opened(row)).collect()
     }
 
-    /// The host's `session_data` of the agent as JSON text, if it has any.
+    /// The host's `session_data` of the agent as JSON text, if it has any; where that is empty,
+    /// credentials that it still has in `session_state`.
     pub async fn session_data(&self, claim: &Arc<Claim>) -> Result<Option<String>> {
         self.ownership.fence(claim)?;
-        let data = self.ownership.store().session_data_of(&claim.agent_id).await?;
-        Ok(data.map(|data| data.json))
+        let read = async |column| {
+            let data = self.ownership.store().session_data_of(column, &claim.agent_id).await?;
+            Ok::<_, Error>(data.map(|data| data.json))
+        };
+        let is = |json: &str, what: fn(&Value) -> bool| {
+            serde_json::from_str(json).is_ok_and(|value| what(&value))
+        };
+        let data = read(HostColumn::SessionData).await?;
+        if data.as_ref().is_some_and(|json| !is(json, value::is_empty)) {
+            return Ok(data);
+        }
+        let older = read(HostColumn::SessionState).await?;
+        Ok(older.filter(|json| is(json, value::is_credentials)).or(data))
     }
 
     /// A rotation of everything stored, of all agents.

@@ -11,7 +11,7 @@ use super::record;
 use crate::credentials::value::{self, Accept, Form};
 use crate::credentials::{Context, KeyRing};
 use crate::error::{Error, Result};
-use crate::store::{AuthKey, AuthRow, AuthSwap, SessionData, Store};
+use crate::store::{AuthKey, AuthRow, AuthSwap, HostColumn, SessionData, Store};
 
 /// Times that all is gone through before rows that keep changing are reported as remaining.
 const PASSES: u32 = 3;
@@ -90,7 +90,9 @@ impl<'a> Rotation<'a> {
         for pass in 1.. {
             let mut report = Rotated { rotated, ..Rotated::default() };
             self.auth_states(&mut report, &mut progress).await?;
-            self.session_data(&mut report, &mut progress).await?;
+            for column in HostColumn::ALL {
+                self.session_data(column, &mut report, &mut progress).await?;
+            }
             let settled = report.remaining.total() == report.remaining.unreadable;
             if self.dry_run || settled || pass == PASSES {
                 return Ok(report);
@@ -139,12 +141,13 @@ impl<'a> Rotation<'a> {
 
     async fn session_data(
         &self,
+        column: HostColumn,
         report: &mut Rotated,
         progress: &mut (impl FnMut(&Rotated) + Send),
     ) -> Result<()> {
         let mut after = String::new();
         loop {
-            let rows = self.store.session_data(&after, self.batch).await?;
+            let rows = self.store.session_data(column, &after, self.batch).await?;
             let Some(last) = rows.last() else { return Ok(()) };
             after = last.row_id.clone();
             for row in rows {
@@ -153,8 +156,8 @@ impl<'a> Rotation<'a> {
                     Verdict::Current => {}
                     Verdict::Unreadable(error) => {
                         let id = row.row_id;
-                        let key =
-                            AuthKey { agent_id: row.agent_id, kind: "session_data".into(), id };
+                        let kind = column.name().to_owned();
+                        let key = AuthKey { agent_id: row.agent_id, kind, id };
                         report.failed(key, error);
                     }
                     Verdict::Replace((new, was)) => {
@@ -183,7 +186,12 @@ impl<'a> Rotation<'a> {
 
     /// Credentials within a host's JSON, each resealed in its place.
     fn judge_data(&self, row: &SessionData) -> Verdict<(String, Remaining)> {
-        let mut data: Value = match serde_json::from_str(&row.json) {
+        let data = serde_json::from_str::<Value>(&row.json);
+        let is_credentials = data.as_ref().is_ok_and(value::is_credentials);
+        if row.column == HostColumn::SessionState && !is_credentials {
+            return Verdict::Current; // hosts keep other things there, in other forms
+        }
+        let mut data = match data {
             Ok(data) => data,
             Err(_) => {
                 let problem = "session_data is not JSON".to_owned();

@@ -78,7 +78,7 @@ pub struct RemainingObject {
 pub struct FailedObject {
     /// The agent.
     pub agent_id: String,
-    /// Type; `session_data` for a row of the host's.
+    /// Type; the column for a row of the host's.
     #[napi(js_name = "type")]
     pub kind: String,
     /// Id within the type, or the row's key.

@@ -245,20 +245,47 @@ pub fn needs_reencryption(ring: &KeyRing, stored: &Value) -> Result<bool> {
     }
 }
 
+/// Whether nothing is kept in it: a column's default, and no credentials of anybody's.
+pub fn is_empty(stored: &Value) -> bool {
+    match stored {
+        Value::Null => true,
+        Value::Object(object) => object.is_empty(),
+        Value::Array(array) => array.is_empty(),
+        Value::String(text) => text.is_empty(),
+        _ => false,
+    }
+}
+
+/// Whether it can be told to be credentials, in a column that hosts use for other things too.
+pub fn is_credentials(stored: &Value) -> bool {
+    match recognise(stored) {
+        Ok(Form::Nothing) => false,
+        Ok(Form::Plain) => {
+            let parts = ["creds", "noiseKey"].into_iter().filter_map(|name| stored.get(name));
+            parts.into_iter().any(|part| !is_empty(part))
+        }
+        Ok(Form::JsonText(object)) => is_credentials(&object),
+        // One that is broken has to be told.
+        Ok(Form::Envelope { .. } | Form::Legacy(_)) | Err(_) => true,
+    }
+}
+
 /// The places within a host's `session_data` that hold credentials.
 ///
 /// Hosts store `{ "creds": …, "keys": … }`, either part of it, or the credentials themselves.
 pub fn credential_slots(session_data: &mut Value) -> Vec<&mut Value> {
     let is_wrapper = matches!(&*session_data, Value::Object(map)
         if map.contains_key("creds") && matches!(recognise_object(map), Ok(Form::Plain)));
-    if !is_wrapper {
-        return vec![session_data];
-    }
-    let parts = session_data.as_object_mut().into_iter().flat_map(Map::iter_mut);
-    parts
-        .filter(|(name, _)| matches!(name.as_str(), "creds" | "keys"))
-        .map(|(_, value)| value)
-        .collect()
+    let slots: Vec<&mut Value> = if is_wrapper {
+        let parts = session_data.as_object_mut().into_iter().flat_map(Map::iter_mut);
+        parts
+            .filter(|(name, _)| matches!(name.as_str(), "creds" | "keys"))
+            .map(|(_, value)| value)
+            .collect()
+    } else {
+        vec![session_data]
+    };
+    slots.into_iter().filter(|slot| !is_empty(slot)).collect()
 }
 
 fn starts_object(text: &str) -> bool {

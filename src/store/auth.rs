@@ -49,9 +49,33 @@ pub struct AuthSwap {
     pub new: Vec<u8>,
 }
 
-/// A host row with credentials in `session_data`, as JSON text.
+/// A column of `whatsapp_sessions` in which hosts keep credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostColumn {
+    /// For credentials.
+    SessionData,
+    /// Where hosts kept them before, among other things; not every table has it.
+    SessionState,
+}
+
+impl HostColumn {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::SessionData, Self::SessionState];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SessionData => "session_data",
+            Self::SessionState => "session_state",
+        }
+    }
+}
+
+/// What a host row has in one of its columns for credentials, as JSON text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionData {
+    /// The column.
+    pub column: HostColumn,
     /// What tells the row from all others, as text: its primary key, or its `rowid` in SQLite.
     pub row_id: String,
     /// The agent.
@@ -79,10 +103,20 @@ pub trait AuthStore {
     /// Replaces values that are still what they were; returns how many.
     async fn auth_swap(&self, swaps: &[AuthSwap]) -> Result<u64>;
 
-    /// Host rows with `session_data`, in order of their key, after `after`; from the first if empty.
-    async fn session_data(&self, after: &str, limit: i64) -> Result<Vec<SessionData>>;
-    /// `session_data` of the newest row of an agent.
-    async fn session_data_of(&self, agent_id: &str) -> Result<Option<SessionData>>;
-    /// Replaces `session_data` where it is still what it was; true if it did.
+    /// Host rows that hold something in the column, in order of their key, after `after`; from the
+    /// first if empty. None where there is no such column.
+    async fn session_data(
+        &self,
+        column: HostColumn,
+        after: &str,
+        limit: i64,
+    ) -> Result<Vec<SessionData>>;
+    /// What the newest row of an agent holds there.
+    async fn session_data_of(
+        &self,
+        column: HostColumn,
+        agent_id: &str,
+    ) -> Result<Option<SessionData>>;
+    /// Replaces it where it is still what it was; true if it did.
     async fn session_data_swap(&self, old: &SessionData, new: &str) -> Result<bool>;
 }

@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-pub use auth::{AuthChange, AuthKey, AuthRow, AuthStore, AuthSwap, SessionData};
+pub use auth::{AuthChange, AuthKey, AuthRow, AuthStore, AuthSwap, HostColumn, SessionData};
 pub use diagnosis::{Diagnosis, Exposed, NetworkFacts};
 pub use limits::{Limit, LimitId, LimitStore, Verdict};
 pub use url::DatabaseUrl;

@@ -2,7 +2,7 @@
 //! `fuzz/src/sessions.rs` does the same with SQLite, which permits everything.
 
 use baileys_guard::error::Error;
-use baileys_guard::store::{Session, SessionFilter, SessionUpdate, Written};
+use baileys_guard::store::{HostColumn, Session, SessionFilter, SessionUpdate, Written};
 
 use crate::conformance::{Member, Site};
 use crate::on_a_database;
@@ -104,7 +104,9 @@ async fn live(a: &Member, seq: i64, agent_id: &str) {
     let rows = listed(a, Some(true)).await;
     let mine = rows.iter().find(|row| row.mine).expect("the newest row was written and is listed");
     assert_eq!((mine.agent_id.as_str(), mine.last_connected_ms), (agent_id, Some(SOUND_AT_MS)));
-    a.store.session_data_of(agent_id).await.unwrap();
+    for column in HostColumn::ALL {
+        a.store.session_data_of(column, agent_id).await.unwrap();
+    }
     assert_eq!(a.store.release(&[a.fence(&grant)], true).await.unwrap(), one);
 }
 
@@ -112,7 +114,7 @@ async fn live(a: &Member, seq: i64, agent_id: &str) {
 async fn replace_data(a: &Member) -> usize {
     let (mut after, mut seen) = (String::new(), 0);
     loop {
-        let rows = a.store.session_data(&after, 2).await.unwrap();
+        let rows = a.store.session_data(HostColumn::SessionData, &after, 2).await.unwrap();
         let Some(last) = rows.last() else { return seen };
         after = last.row_id.clone();
         for row in rows {

@@ -192,6 +192,30 @@ fn nothing_stored_needs_nothing() {
 }
 
 #[test]
+fn tells_credentials_from_what_else_a_column_may_hold() {
+    for other in [
+        json!(null),
+        json!("connected"),
+        json!({}),
+        json!({ "creds": {} }),
+        json!({ "state": "open" }),
+        json!(r#"{"state":"open"}"#),
+        json!([1]),
+    ] {
+        assert!(!value::is_credentials(&other), "{other}");
+    }
+    for credentials in [
+        json!({ "creds": { "a": 1 } }),
+        json!({ "noiseKey": { "public": "x" } }),
+        json!(r#"{"creds":{"a":1}}"#),
+        json!({ "v": 1, "kid": "00", "ct": "damaged" }),
+        legacy_object(),
+    ] {
+        assert!(value::is_credentials(&credentials), "{credentials}");
+    }
+}
+
+#[test]
 fn finds_the_credentials_within_session_data() {
     let slots = |mut data: Value| -> Vec<String> {
         value::credential_slots(&mut data).into_iter().map(|slot| slot.to_string()).collect()
@@ -200,7 +224,10 @@ fn finds_the_credentials_within_session_data() {
     assert_eq!(slots(json!({ "creds": 1 })), ["1"]);
     assert_eq!(slots(json!({ "noiseKey": 1 })), [r#"{"noiseKey":1}"#]);
     assert_eq!(slots(legacy_object()), [legacy_object().to_string()]);
-    assert_eq!(slots(json!(null)), ["null"]);
+    assert_eq!(slots(json!({ "creds": { "a": 1 }, "keys": {} })), [r#"{"a":1}"#]);
+    for nothing in [json!(null), json!({}), json!([]), json!("")] {
+        assert_eq!(slots(nothing).len(), 0);
+    }
     let mut data = json!({ "creds": { "a": 1 }, "other": true });
     for slot in value::credential_slots(&mut data) {
         *slot = json!("sealed");

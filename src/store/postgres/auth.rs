@@ -9,7 +9,7 @@ use super::connection::Sql;
 use super::failure::Failure;
 use crate::error::Result;
 use crate::store::{
-    AuthChange, AuthKey, AuthRow, AuthStore, AuthSwap, Fence, SessionData, Written,
+    AuthChange, AuthKey, AuthRow, AuthStore, AuthSwap, Fence, HostColumn, SessionData, Written,
 };
 
 const GET: &str = "SELECT agent_id, kind, id, value FROM baileys_guard_auth
@@ -54,16 +54,26 @@ const SWAP: &str = "WITH swaps AS (
         WHERE (l.agent_id, l.kind, l.id) = (a.agent_id, a.kind, a.id) RETURNING 1)
      SELECT count(*) AS swapped FROM swapped";
 
-const SESSION_DATA: &str = "SELECT id::text AS row_id, agent_id::text AS agent_id,
-            session_data::text AS json FROM whatsapp_sessions
-      WHERE session_data IS NOT NULL AND agent_id IS NOT NULL AND id::text > $1
-      ORDER BY id::text LIMIT $2";
+fn session_data(column: HostColumn) -> Sql {
+    Sql::assembled(format!(
+        "SELECT id::text AS row_id, agent_id::text AS agent_id, {column}::text AS json
+           FROM whatsapp_sessions
+          WHERE {column} IS NOT NULL AND agent_id IS NOT NULL AND id::text > $1
+          ORDER BY id::text LIMIT $2",
+        column = column.name(),
+    ))
+}
 
 /// Compared as the text that was read: `json` takes `\u0000`, which `jsonb` does not.
-const SESSION_DATA_SWAP: &str = "WITH swapped AS (
-       UPDATE whatsapp_sessions SET session_data = $3::text::json
-        WHERE id::text = $1 AND session_data::text = $2 RETURNING 1)
-     SELECT count(*) AS swapped FROM swapped";
+fn session_data_swap(column: HostColumn) -> Sql {
+    Sql::assembled(format!(
+        "WITH swapped AS (
+           UPDATE whatsapp_sessions SET {column} = $3::text::json
+            WHERE id::text = $1 AND {column}::text = $2 RETURNING 1)
+         SELECT count(*) AS swapped FROM swapped",
+        column = column.name(),
+    ))
+}
 
 #[async_trait]
 impl AuthStore for PostgresStore {
@@ -110,22 +120,42 @@ impl AuthStore for PostgresStore {
         self.done("rotating auth states", rows.and_then(|rows| swapped(&rows)))
     }
 
-    async fn session_data(&self, after: &str, limit: i64) -> Result<Vec<SessionData>> {
-        let rows = self.db.run_again(SESSION_DATA, || arguments![after, limit]).await;
-        self.done("listing session_data", rows.and_then(|rows| data_rows(&rows)))
+    async fn session_data(
+        &self,
+        column: HostColumn,
+        after: &str,
+        limit: i64,
+    ) -> Result<Vec<SessionData>> {
+        let read = async {
+            if !self.host_table().await?.has(column) {
+                return Ok(Vec::new());
+            }
+            let rows = self.db.run_again(session_data(column), || arguments![after, limit]).await?;
+            data_rows(column, &rows)
+        };
+        self.done("listing session_data", read.await)
     }
 
-    async fn session_data_of(&self, agent_id: &str) -> Result<Option<SessionData>> {
+    async fn session_data_of(
+        &self,
+        column: HostColumn,
+        agent_id: &str,
+    ) -> Result<Option<SessionData>> {
         let read = async {
-            let newest: Sql = self.host_table().await?.session_data.clone();
+            let table = self.host_table().await?;
+            if !table.has(column) {
+                return Ok(None);
+            }
+            let newest = table.session_data(column);
             let rows = self.db.run_again(newest, || arguments![agent_id]).await?;
-            Ok(data_rows(&rows)?.pop())
+            Ok(data_rows(column, &rows)?.pop())
         };
         self.done("reading session_data", read.await)
     }
 
     async fn session_data_swap(&self, old: &SessionData, new: &str) -> Result<bool> {
-        let rows = self.db.run(SESSION_DATA_SWAP, arguments![old.row_id, old.json, new]).await;
+        let swap = session_data_swap(old.column);
+        let rows = self.db.run(swap, arguments![old.row_id, old.json, new]).await;
         let swapped = self.done("rotating session_data", rows.and_then(|rows| swapped(&rows)))?;
         Ok(swapped == 1)
     }
@@ -144,10 +174,11 @@ fn auth_rows(rows: &[PgRow]) -> Result<Vec<AuthRow>, Failure> {
         .collect()
 }
 
-fn data_rows(rows: &[PgRow]) -> Result<Vec<SessionData>, Failure> {
+fn data_rows(column: HostColumn, rows: &[PgRow]) -> Result<Vec<SessionData>, Failure> {
     rows.iter()
         .map(|row| {
             Ok(SessionData {
+                column,
                 row_id: row.try_get("row_id")?,
                 agent_id: row.try_get("agent_id")?,
                 json: row.try_get("json")?,

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::connection::Sql;
 use crate::error::{Error, Result};
+use crate::store::HostColumn;
 
 /// Every column with its type, as it is written in SQL, and the most characters it takes.
 pub(super) const COLUMNS: &str = "SELECT a.attname AS name, format_type(a.atttypid, NULL) AS type,
@@ -33,7 +34,7 @@ pub(super) struct HostTable {
     pub(super) deactivate: Sql,
     pub(super) clear: Sql,
     pub(super) list: Sql,
-    pub(super) session_data: Sql,
+    has_session_state: bool,
 }
 
 impl HostTable {
@@ -50,7 +51,11 @@ impl HostTable {
             _ => format!("({value} AT TIME ZONE 'utc')"),
         };
         let agent_length = column("agent_id").and_then(|row| row.get::<Option<i32>, _>("length"));
-        Ok(Statements { agent, user, status, phone, time: &time }.table(agent_length))
+        let has_session_state = type_of("session_state").is_some_and(|kind| {
+            ["json", "jsonb", "text", "character varying"].contains(&kind.as_str())
+        });
+        let statements = Statements { agent, user, status, phone, time: &time };
+        Ok(statements.table(agent_length, has_session_state))
     }
 
     /// The agent id as the column gives it back; `None` where only the database knows.
@@ -69,6 +74,23 @@ impl HostTable {
             ("text" | "character varying", _) => Ok(Some(agent_id.to_owned())),
             _ => Ok(None),
         }
+    }
+
+    /// Whether the table has the column, and in a type that can hold JSON.
+    pub(super) fn has(&self, column: HostColumn) -> bool {
+        column == HostColumn::SessionData || self.has_session_state
+    }
+
+    /// `$1` an agent → what its newest row keeps in the column.
+    pub(super) fn session_data(&self, column: HostColumn) -> Sql {
+        Sql::assembled(format!(
+            "SELECT n.id::text AS row_id, n.agent_id::text AS agent_id, n.{column}::text AS json
+               FROM (SELECT * FROM whatsapp_sessions s WHERE s.agent_id = $1::text::{agent}
+                      ORDER BY s.created_at DESC NULLS LAST, s.id DESC LIMIT 1) n
+              WHERE n.{column} IS NOT NULL",
+            agent = self.agent_type,
+            column = column.name(),
+        ))
     }
 
     /// The agent is no value of the column's type.
@@ -94,7 +116,7 @@ struct Statements<'a> {
 }
 
 impl Statements<'_> {
-    fn table(&self, agent_length: Option<i32>) -> HostTable {
+    fn table(&self, agent_length: Option<i32>, has_session_state: bool) -> HostTable {
         HostTable {
             agent_type: self.agent.to_owned(),
             agent_length,
@@ -108,7 +130,7 @@ impl Statements<'_> {
             deactivate: Sql::assembled(self.release(true)),
             clear: Sql::assembled(self.clear()),
             list: Sql::assembled(self.list()),
-            session_data: Sql::assembled(self.session_data()),
+            has_session_state,
         }
     }
 
@@ -268,17 +290,6 @@ impl Statements<'_> {
                FROM locked WHERE s.id = locked.id",
             newest = self.newest("source"),
             locked = Self::locked(),
-        )
-    }
-
-    /// `$1` an agent → what its newest row keeps.
-    fn session_data(&self) -> String {
-        format!(
-            "SELECT n.id::text AS row_id, n.agent_id::text AS agent_id, n.session_data::text AS json
-               FROM (SELECT * FROM whatsapp_sessions s WHERE s.agent_id = $1::text::{agent}
-                      ORDER BY s.created_at DESC NULLS LAST, s.id DESC LIMIT 1) n
-              WHERE n.session_data IS NOT NULL",
-            agent = self.agent,
         )
     }
 

@@ -2,13 +2,14 @@
 
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
+use sqlx::{AssertSqlSafe, Row, SqliteConnection};
 
 use super::failure::Failure;
+use super::host::HostTable;
 use super::{SqliteStore, json, text};
 use crate::error::Result;
 use crate::store::{
-    AuthChange, AuthKey, AuthRow, AuthStore, AuthSwap, Fence, SessionData, Written,
+    AuthChange, AuthKey, AuthRow, AuthStore, AuthSwap, Fence, HostColumn, SessionData, Written,
 };
 
 const UPSERT: &str = concat!(
@@ -111,33 +112,53 @@ impl AuthStore for SqliteStore {
         self.call("rotating auth states", write).await
     }
 
-    async fn session_data(&self, after: &str, limit: i64) -> Result<Vec<SessionData>> {
+    async fn session_data(
+        &self,
+        column: HostColumn,
+        after: &str,
+        limit: i64,
+    ) -> Result<Vec<SessionData>> {
         let read = async {
+            let mut reader = self.db.reader().await?;
+            if !HostTable::read(&mut reader).await?.has(column) {
+                return Ok(Vec::new());
+            }
             // By row: a host's `id` may be NULL, or be in several rows as number, text and blob.
-            let list = sqlx::query(
+            let list = format!(
                 "SELECT CAST(rowid AS TEXT) AS row_id, CAST(agent_id AS TEXT) AS agent_id,
-                        CAST(session_data AS TEXT) AS json FROM whatsapp_sessions
-                  WHERE session_data IS NOT NULL AND agent_id IS NOT NULL
+                        CAST({column} AS TEXT) AS json FROM whatsapp_sessions
+                  WHERE {column} IS NOT NULL AND agent_id IS NOT NULL
                     AND (?1 IS NULL OR rowid > ?1)
                   ORDER BY rowid LIMIT ?2",
+                column = column.name(),
             );
+            let list = sqlx::query(AssertSqlSafe(list));
             let list = list.bind(after.parse::<i64>().ok()).bind(limit);
-            data_rows(&list.fetch_all(&mut *self.db.reader().await?).await?)
+            data_rows(column, &list.fetch_all(&mut *reader).await?)
         };
         self.call("listing session_data", read).await
     }
 
-    async fn session_data_of(&self, agent_id: &str) -> Result<Option<SessionData>> {
+    async fn session_data_of(
+        &self,
+        column: HostColumn,
+        agent_id: &str,
+    ) -> Result<Option<SessionData>> {
         let read = async {
-            let newest = sqlx::query(concat!(
+            let mut reader = self.db.reader().await?;
+            if !HostTable::read(&mut reader).await?.has(column) {
+                return Ok(None);
+            }
+            let newest = format!(
                 "SELECT CAST(row AS TEXT) AS row_id, CAST(agent_id AS TEXT) AS agent_id,
-                        CAST(session_data AS TEXT) AS json FROM (
-                   SELECT rowid AS row, * FROM whatsapp_sessions WHERE agent_id = ?1 ORDER BY ",
-                newest_first!(),
-                " LIMIT 1) WHERE session_data IS NOT NULL"
-            ));
-            let rows = newest.bind(agent_id).fetch_all(&mut *self.db.reader().await?).await?;
-            Ok(data_rows(&rows)?.pop())
+                        CAST({column} AS TEXT) AS json FROM (
+                   SELECT rowid AS row, * FROM whatsapp_sessions WHERE agent_id = ?1
+                    ORDER BY {newest_first} LIMIT 1) WHERE {column} IS NOT NULL",
+                column = column.name(),
+                newest_first = newest_first!(),
+            );
+            let newest = sqlx::query(AssertSqlSafe(newest)).bind(agent_id);
+            Ok(data_rows(column, &newest.fetch_all(&mut *reader).await?)?.pop())
         };
         self.call("reading session_data", read).await
     }
@@ -146,10 +167,12 @@ impl AuthStore for SqliteStore {
         let write = async {
             let mut writer = self.db.writer().await?;
             let mut tx = writer.begin().await?;
-            let swap = sqlx::query(
-                "UPDATE whatsapp_sessions SET session_data = ?3
-                  WHERE rowid = ?1 AND CAST(session_data AS TEXT) = ?2",
+            let swap = format!(
+                "UPDATE whatsapp_sessions SET {column} = ?3
+                  WHERE rowid = ?1 AND CAST({column} AS TEXT) = ?2",
+                column = old.column.name(),
             );
+            let swap = sqlx::query(AssertSqlSafe(swap));
             let swap = swap.bind(old.row_id.parse::<i64>().ok()).bind(&old.json).bind(new);
             let swapped = swap.execute(&mut *tx).await?.rows_affected() == 1;
             tx.commit().await?;
@@ -183,13 +206,13 @@ fn auth_rows(rows: &[SqliteRow]) -> Result<Vec<AuthRow>, Failure> {
         .collect()
 }
 
-fn data_rows(rows: &[SqliteRow]) -> Result<Vec<SessionData>, Failure> {
+fn data_rows(column: HostColumn, rows: &[SqliteRow]) -> Result<Vec<SessionData>, Failure> {
     rows.iter()
         .map(|row| {
             // Bytes that are no text are no JSON either, and are told as that.
             let json = String::from_utf8(row.try_get("json")?).unwrap_or_default();
             let agent_id = text(row, "agent_id")?.unwrap_or_default();
-            Ok(SessionData { row_id: row.try_get("row_id")?, agent_id, json })
+            Ok(SessionData { column, row_id: row.try_get("row_id")?, agent_id, json })
         })
         .collect()
 }

@@ -9,6 +9,7 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::failure::Failure;
 use crate::error::{Error, Result};
+use crate::store::HostColumn;
 
 /// What a host's `whatsapp_sessions` must have besides `id` and `agent_id`, with the declaration
 /// that is added where the column is missing. Each is nullable or defaulted, so that the host's
@@ -70,6 +71,11 @@ impl HostTable {
                 .map(|(name, declared, required)| (name, Column { declared, required }))
                 .collect(),
         ))
+    }
+
+    /// Whether the table has the column.
+    pub(super) fn has(&self, column: HostColumn) -> bool {
+        self.0.contains_key(column.name())
     }
 
     fn is_integer(&self, column: &str) -> bool {
