@@ -296,10 +296,12 @@ describe('options', () => {
     [{ burst: 2 }, 'burst'],
     [{ blockMs: -1 }, 'blockMs'],
     [{ maxQueue: 1.5 }, 'maxQueue'],
+    [{ maxQueue: 0 }, 'maxQueue'],
     [{ store: 'redis' }, 'store'],
     [{ name: '' }, 'name'],
     [{ maxKeys: 0 }, 'maxKeys'],
     [{ logger: {} }, 'logger'],
+    [{ logger: { error() {} } }, 'logger'],
     [{ max: 5 }, 'max'],
   ])('%j is refused, by name', (options, option) => {
     expect(() => createRateLimiter(options)).toThrow(

@@ -27,6 +27,8 @@ class Line {
   /** In order of arrival; a set, so that leaving from the middle is quick. */
   waiting = new Set();
   asking = false;
+  /** Something has changed since it was asked: a refusal may be out of date. */
+  stale = false;
   timer = undefined;
   nextAt = 0;
 }
@@ -78,7 +80,9 @@ class TurnQueue {
   /** Asks again at once: something has changed for this key. */
   wake(key) {
     const line = this.#lines.get(key);
-    if (line?.timer !== undefined) this.#serve(key, line);
+    if (line === undefined) return;
+    line.stale = true;
+    if (line.timer !== undefined) this.#serve(key, line);
   }
 
   /** How many wait for a key, and in how many milliseconds the first of them asks again. */
@@ -95,6 +99,8 @@ class TurnQueue {
   /** Sends everybody away. */
   close(error) {
     for (const [key, line] of this.#lines) {
+      clearTimeout(line.timer);
+      line.timer = undefined; // the next in line is not asked for when the first has left
       for (const waiter of [...line.waiting]) {
         this.#leave(key, line, waiter, () => waiter.reject(error));
       }
@@ -107,6 +113,7 @@ class TurnQueue {
     line.timer = undefined;
     while (line.waiting.size > 0 && !line.asking) {
       const [head] = line.waiting;
+      line.stale = false;
       let decision;
       try {
         decision = this.options.take(key, head.points);
@@ -135,18 +142,30 @@ class TurnQueue {
   #decide(key, line, head, decision) {
     const gone = !line.waiting.has(head);
     if (decision.allowed && gone) {
-      // It left while the database was asked. What it was given goes to the others.
-      this.options.refund(key, head.points, decision);
+      this.#giveBack(key, head, decision);
     } else if (decision.allowed) {
       const waitedMs = Math.max(0, Date.now() - head.since);
       this.#leave(key, line, head, () => head.resolve({ ...decision, waitedMs }));
-    } else if (!gone) {
+    } else if (!gone && !line.stale) {
       const inMs = Math.max(1, Math.ceil(decision.retryAfterMs));
       line.nextAt = Date.now() + inMs;
       line.timer = setTimeout(() => this.#serve(key, line), Math.min(inMs, MAX_TIMEOUT_MS));
     }
     let position = 0;
     for (const waiter of line.waiting) this.#tell(line, waiter, position++);
+  }
+
+  /** It left while the database was asked. What it was given goes to the others. */
+  async #giveBack(key, { points }, decision) {
+    try {
+      await this.options.refund(key, points, decision);
+      this.wake(key);
+    } catch (error) {
+      this.options.logger.error(
+        error,
+        'baileys-guard: acquire was aborted and could not give back',
+      );
+    }
   }
 
   #leave(key, line, waiter, settle) {
