@@ -33,8 +33,33 @@ class Line {
   nextAt = 0;
 }
 
+/** Who leaves when a signal aborts. One listener for all of them: Node warns of more than ten. */
+class Departures {
+  #groups = new Map();
+
+  add(signal, leave) {
+    let group = this.#groups.get(signal);
+    if (group === undefined) {
+      const leaving = new Set();
+      group = { leaving, listener: () => [...leaving].forEach((leave) => leave()) };
+      this.#groups.set(signal, group);
+      signal.addEventListener('abort', group.listener);
+    }
+    group.leaving.add(leave);
+  }
+
+  remove(signal, leave) {
+    const { leaving, listener } = this.#groups.get(signal);
+    leaving.delete(leave);
+    if (leaving.size > 0) return;
+    this.#groups.delete(signal);
+    signal.removeEventListener('abort', listener);
+  }
+}
+
 class TurnQueue {
   #lines = new Map();
+  #departures = new Departures();
 
   /**
    * @param {object} options
@@ -70,7 +95,7 @@ class TurnQueue {
     line.waiting.add(waiter);
     if (signal) {
       waiter.abort = () => this.#leave(key, line, waiter, () => waiter.reject(signal.reason));
-      signal.addEventListener('abort', waiter.abort, { once: true });
+      this.#departures.add(signal, waiter.abort);
     }
     if (line.waiting.size === 1) this.#serve(key, line);
     else this.#tell(line, waiter, line.waiting.size - 1);
@@ -161,6 +186,7 @@ class TurnQueue {
       await this.options.refund(key, points, decision);
       this.wake(key);
     } catch (error) {
+      if (error.code === 'ERR_SHUT_DOWN') return; // it left because all had to
       this.options.logger.error(
         error,
         'baileys-guard: acquire was aborted and could not give back',
@@ -172,7 +198,7 @@ class TurnQueue {
     if (!line.waiting.has(waiter)) return;
     const [head] = line.waiting;
     line.waiting.delete(waiter);
-    waiter.signal?.removeEventListener('abort', waiter.abort);
+    if (waiter.signal) this.#departures.remove(waiter.signal, waiter.abort);
     settle();
     if (line.waiting.size === 0) {
       clearTimeout(line.timer);
