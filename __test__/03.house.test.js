@@ -60,6 +60,11 @@ test('no static holds state', () => {
   expect(statics.filter((found) => !found.startsWith('src/clock.rs:'))).toEqual([]);
 });
 
+test('unsafe is where N-API wants it', () => {
+  const files = rust.filter((file) => occurrences([file], /\bunsafe\b/).length > 0);
+  expect(files.sort()).toEqual(['src/binding/fast_call.rs', 'src/binding/outcome.rs']);
+});
+
 test('docs/errors.md has one heading for each code', () => {
   // ERR_ERL_… are express-rate-limit's own codes, in its own documentation.
   const code = /(?<=['"])ERR_(?!ERL_)[A-Z_]+(?=['"])/g;

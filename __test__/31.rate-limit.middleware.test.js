@@ -194,6 +194,14 @@ describe('MemoryStore', () => {
     await hit(limiter);
     expect(increment).toHaveBeenCalledWith('1.2.3.4');
 
+    const watched = jest.spyOn(MemoryStore.prototype, 'increment');
+    watched.mockRejectedValueOnce(new Error('the store is down'));
+    const open = rateLimit({ passOnStoreError: true, logger: quiet });
+    expect(await hit(open)).toMatchObject({ passed: true, info: undefined });
+    expect((await hit(open)).info.used).toBe(1);
+    expect(watched).toHaveBeenCalledTimes(2);
+    watched.mockRestore();
+
     class Doubling extends MemoryStore {
       async increment(key) {
         await super.increment(key);

@@ -2,6 +2,8 @@
 
 // createRateLimiter(): consume, peek, reset, and waiting for a turn.
 
+const { getEventListeners } = require('node:events');
+
 const { createRateLimiter } = require('..');
 
 beforeEach(() => jest.useFakeTimers({ now: Date.UTC(2026, 0, 1) }));
@@ -164,6 +166,31 @@ describe('acquire', () => {
     expect(limiter.pending()).toEqual([]);
   });
 
+  test('however many wait with one signal, it has one listener, and none when nobody waits', async () => {
+    const limiter = createRateLimiter({ limit: 1, windowMs: 1000 });
+    const controller = new AbortController();
+    const { signal } = controller;
+    const listeners = () => getEventListeners(signal, 'abort').length;
+    const { done, watch } = finishing();
+    for (const name of ['one', 'two', 'three']) watch(name, limiter.acquire('a', { signal }));
+    watch('other', limiter.acquire('b', { signal }));
+    await settle();
+    expect(listeners()).toBe(1);
+    await pass(1000);
+    controller.abort();
+    await settle();
+    expect(done).toEqual([
+      'one passed 0',
+      'other passed 0',
+      'two passed 1000',
+      'three AbortError 1000',
+    ]);
+    expect(listeners()).toBe(0);
+    const last = new AbortController();
+    await limiter.acquire('c', { signal: last.signal });
+    expect(getEventListeners(last.signal, 'abort')).toEqual([]);
+  });
+
   test('when the head leaves, the next is asked: it may want less', async () => {
     const limiter = createRateLimiter({ limit: 3, windowMs: 1000 });
     const { done, watch } = finishing();
@@ -296,10 +323,12 @@ describe('options', () => {
     [{ burst: 2 }, 'burst'],
     [{ blockMs: -1 }, 'blockMs'],
     [{ maxQueue: 1.5 }, 'maxQueue'],
+    [{ maxQueue: 0 }, 'maxQueue'],
     [{ store: 'redis' }, 'store'],
     [{ name: '' }, 'name'],
     [{ maxKeys: 0 }, 'maxKeys'],
     [{ logger: {} }, 'logger'],
+    [{ logger: { error() {} } }, 'logger'],
     [{ max: 5 }, 'max'],
   ])('%j is refused, by name', (options, option) => {
     expect(() => createRateLimiter(options)).toThrow(

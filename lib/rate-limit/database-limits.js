@@ -69,10 +69,13 @@ class DatabaseLimits {
     const refusal = this.#leases.refuses(id, limit, points, now);
     if (refusal) return refusal;
     const ask = async () => {
+      const { given } = this.#leases;
       const store = await this.#open();
       const answer = await store.take(id, this.#ruleWith(limit), points, waits);
       const decision = toDecision(answer);
-      if (!decision.allowed) this.#leases.keep(id, limit, points, decision);
+      // Who waits is told so without being refused: others may still have to be, and blocked.
+      const isKnown = !decision.allowed && !waits && given === this.#leases.given;
+      if (isKnown) this.#leases.keep(id, limit, points, decision);
       return decision;
     };
     return this.#insured(ask, () => this.#insurance.take(key, limit, points, waits));
@@ -88,20 +91,20 @@ class DatabaseLimits {
 
   async refund(key, limit, points, hitAt) {
     const id = this.#idOf(key);
-    this.#leases.forget(id);
     const ask = async () => {
       const store = await this.#open();
       await store.refund(id, this.#ruleWith(limit), points, hitAt);
+      this.#leases.forget(id);
     };
     return this.#insured(ask, () => this.#insurance.refund(key, limit, points, hitAt));
   }
 
   async resetKey(key) {
     const id = this.#idOf(key);
-    this.#leases.forget(id);
     this.#insurance?.resetKey(key);
     const store = await this.#open();
     await store.reset(id);
+    this.#leases.forget(id);
   }
 
   #ruleWith(limit) {
@@ -174,6 +177,8 @@ function toDecision({ allowed, used, remaining, resetInMs, retryAfterMs, hitAt }
 /** Keys that are known to be refused, for a while. */
 class Leases {
   #leases = new Map();
+  /** How often something was given back: a refusal that was asked for before that is not kept. */
+  given = 0;
 
   /** A refusal that needs no question, or undefined. */
   refuses(id, limit, points, now) {
@@ -202,7 +207,9 @@ class Leases {
     this.#leases.set(id.toString('latin1'), { decision: { ...decision }, until, limit, points });
   }
 
+  /** Something was given back to a key. */
   forget(id) {
+    this.given += 1;
     this.#leases.delete(id.toString('latin1'));
   }
 }

@@ -37,10 +37,11 @@ function checkOptions(options) {
   checkRule(options);
   check(isCount(options.limit, 1), 'limit', 'expected a whole number from 1 on');
   check(isCount(options.blockMs, 0), 'blockMs', 'expected milliseconds from 0 on');
-  check(isCount(options.maxQueue, 0), 'maxQueue', 'expected a whole number from 0 on');
+  check(isCount(options.maxQueue, 1), 'maxQueue', 'expected a whole number from 1 on');
   const { store, logger } = options;
   check(store === 'memory' || store === 'database', 'store', "expected 'memory' or 'database'");
-  check(typeof logger?.error === 'function', 'logger', 'needs the functions error and warn');
+  const logs = typeof logger?.error === 'function' && typeof logger.warn === 'function';
+  check(logs, 'logger', 'needs the functions error and warn');
   checkStore(options);
   return options;
 }

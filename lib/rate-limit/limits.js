@@ -94,7 +94,7 @@ class MemoryLimits {
       resetTime: new Date(this.#numbers[numbers.RESET_AT]),
       retryAfterMs: this.#numbers[numbers.RETRY_AFTER],
       now,
-      hitAt: now,
+      hitAt: this.#numbers[numbers.HIT_AT],
     };
   }
 }

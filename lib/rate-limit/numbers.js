@@ -11,7 +11,7 @@ module.exports = {
   RESET_AT: 4, // milliseconds since the epoch; NaN when the window never ends
   RETRY_AFTER: 5, // milliseconds
   OVERFLOWING: 6, // 1 while new keys share one count because there is no room
-  HIT_AT: 7, // in: when the hit that is given back was made
+  HIT_AT: 7, // when a hit was decided; in: the same, of the hit that is given back
   WAITS: 8, // in: 1 when whoever asks waits for a turn, so that no refusal is counted
   NOW: 9, // in: the time, by JavaScript's clock
   KEY_KIND: 10, // in: what the key is besides its text

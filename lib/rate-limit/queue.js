@@ -27,12 +27,39 @@ class Line {
   /** In order of arrival; a set, so that leaving from the middle is quick. */
   waiting = new Set();
   asking = false;
+  /** Something has changed since it was asked: a refusal may be out of date. */
+  stale = false;
   timer = undefined;
   nextAt = 0;
 }
 
+/** Who leaves when a signal aborts. One listener for all of them: Node warns of more than ten. */
+class Departures {
+  #groups = new Map();
+
+  add(signal, leave) {
+    let group = this.#groups.get(signal);
+    if (group === undefined) {
+      const leaving = new Set();
+      group = { leaving, listener: () => [...leaving].forEach((leave) => leave()) };
+      this.#groups.set(signal, group);
+      signal.addEventListener('abort', group.listener);
+    }
+    group.leaving.add(leave);
+  }
+
+  remove(signal, leave) {
+    const { leaving, listener } = this.#groups.get(signal);
+    leaving.delete(leave);
+    if (leaving.size > 0) return;
+    this.#groups.delete(signal);
+    signal.removeEventListener('abort', listener);
+  }
+}
+
 class TurnQueue {
   #lines = new Map();
+  #departures = new Departures();
 
   /**
    * @param {object} options
@@ -68,7 +95,7 @@ class TurnQueue {
     line.waiting.add(waiter);
     if (signal) {
       waiter.abort = () => this.#leave(key, line, waiter, () => waiter.reject(signal.reason));
-      signal.addEventListener('abort', waiter.abort, { once: true });
+      this.#departures.add(signal, waiter.abort);
     }
     if (line.waiting.size === 1) this.#serve(key, line);
     else this.#tell(line, waiter, line.waiting.size - 1);
@@ -78,7 +105,9 @@ class TurnQueue {
   /** Asks again at once: something has changed for this key. */
   wake(key) {
     const line = this.#lines.get(key);
-    if (line?.timer !== undefined) this.#serve(key, line);
+    if (line === undefined) return;
+    line.stale = true;
+    if (line.timer !== undefined) this.#serve(key, line);
   }
 
   /** How many wait for a key, and in how many milliseconds the first of them asks again. */
@@ -95,6 +124,8 @@ class TurnQueue {
   /** Sends everybody away. */
   close(error) {
     for (const [key, line] of this.#lines) {
+      clearTimeout(line.timer);
+      line.timer = undefined; // the next in line is not asked for when the first has left
       for (const waiter of [...line.waiting]) {
         this.#leave(key, line, waiter, () => waiter.reject(error));
       }
@@ -107,6 +138,7 @@ class TurnQueue {
     line.timer = undefined;
     while (line.waiting.size > 0 && !line.asking) {
       const [head] = line.waiting;
+      line.stale = false;
       let decision;
       try {
         decision = this.options.take(key, head.points);
@@ -135,12 +167,11 @@ class TurnQueue {
   #decide(key, line, head, decision) {
     const gone = !line.waiting.has(head);
     if (decision.allowed && gone) {
-      // It left while the database was asked. What it was given goes to the others.
-      this.options.refund(key, head.points, decision);
+      this.#giveBack(key, head, decision);
     } else if (decision.allowed) {
       const waitedMs = Math.max(0, Date.now() - head.since);
       this.#leave(key, line, head, () => head.resolve({ ...decision, waitedMs }));
-    } else if (!gone) {
+    } else if (!gone && !line.stale) {
       const inMs = Math.max(1, Math.ceil(decision.retryAfterMs));
       line.nextAt = Date.now() + inMs;
       line.timer = setTimeout(() => this.#serve(key, line), Math.min(inMs, MAX_TIMEOUT_MS));
@@ -149,11 +180,25 @@ class TurnQueue {
     for (const waiter of line.waiting) this.#tell(line, waiter, position++);
   }
 
+  /** It left while the database was asked. What it was given goes to the others. */
+  async #giveBack(key, { points }, decision) {
+    try {
+      await this.options.refund(key, points, decision);
+      this.wake(key);
+    } catch (error) {
+      if (error.code === 'ERR_SHUT_DOWN') return; // it left because all had to
+      this.options.logger.error(
+        error,
+        'baileys-guard: acquire was aborted and could not give back',
+      );
+    }
+  }
+
   #leave(key, line, waiter, settle) {
     if (!line.waiting.has(waiter)) return;
     const [head] = line.waiting;
     line.waiting.delete(waiter);
-    waiter.signal?.removeEventListener('abort', waiter.abort);
+    if (waiter.signal) this.#departures.remove(waiter.signal, waiter.abort);
     settle();
     if (line.waiting.size === 0) {
       clearTimeout(line.timer);

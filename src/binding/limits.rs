@@ -90,18 +90,22 @@ fn numbers(verdicts: Vec<Verdict>) -> Vec<f64> {
     verdicts.into_iter().map(LimitAnswer::from).flat_map(number).collect()
 }
 
-/// How long requests wait for a database server to count them.
+/// How long requests wait for a database server.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Waits for an answer, but not as long as a call that must be made would: a request that is
 /// only counted had better fail, or be counted in memory. A local file is never away.
-async fn in_time<T>(store: &Arc<dyn Store>, call: impl Future<Output = Result<T>>) -> Result<T> {
+async fn in_time<T>(
+    store: &Arc<dyn Store>,
+    action: &str,
+    call: impl Future<Output = Result<T>>,
+) -> Result<T> {
     if store.one_machine() {
         return call.await;
     }
     tokio::time::timeout(PATIENCE, call).await.unwrap_or_else(|_| {
         Err(Error::DatabaseUnavailable {
-            action: "counting hits".to_owned(),
+            action: action.to_owned(),
             cause: format!("no answer within {} s", PATIENCE.as_secs()),
         })
     })
@@ -124,7 +128,8 @@ impl NativeGuard {
         pending(env, async move {
             let take = async {
                 let (keys, limit) = (ids(&keys)?, limit(rule, waits)?);
-                in_time(this.store(), this.store().take_points(&keys, &limit, points, None)).await
+                let call = this.store().take_points(&keys, &limit, points, None);
+                in_time(this.store(), "counting hits", call).await
             };
             take.await.map(|verdicts| Float64Array::new(numbers(verdicts))).into()
         })
@@ -142,7 +147,8 @@ impl NativeGuard {
         pending(env, async move {
             let peek = async {
                 let (id, limit) = (self::id(&id)?, limit(rule, false)?);
-                this.store().peek_points(&id, &limit, None).await
+                let call = this.store().peek_points(&id, &limit, None);
+                in_time(this.store(), "looking at a rate limit", call).await
             };
             peek.await.map(LimitAnswer::from).into()
         })
@@ -162,7 +168,8 @@ impl NativeGuard {
         pending(env, async move {
             let refund = async {
                 let (id, limit) = (self::id(&id)?, limit(rule, false)?);
-                this.store().refund_points(&id, &limit, points, hit_at as i64, None).await
+                let call = this.store().refund_points(&id, &limit, points, hit_at as i64, None);
+                in_time(this.store(), "giving a hit back", call).await
             };
             refund.await.into()
         })

@@ -225,8 +225,9 @@ pub fn create_limits<'env>(
             ("take", |state, call| {
                 let (rule, points) = (state.rule(), state.points());
                 with_key(state, call, |state, kind, key, now| {
-                    let decision = state.limits.take(&rule, kind, key, now, points);
-                    state.tell(decision)
+                    let verdict = state.limits.take(&rule, kind, key, now, points);
+                    state.numbers.set(HIT_AT, verdict.now as f64);
+                    state.tell(verdict.decision)
                 })
             }),
             ("peek", |state, call| {

@@ -202,9 +202,13 @@ impl Algorithm for Gcra {
         answer
     }
 
-    fn refund(rule: &Rule, state: &mut Arrival, _now: i64, _at: i64, points: u32) {
-        if let Some(pace) = Pace::of(rule) {
-            let back = pace.t.saturating_mul(u64::from(points));
+    /// Since the hit, time has given back some of its points; how much, one moment does not tell.
+    /// At the most so much has passed, so what is left after that is sure not to be given back twice.
+    fn refund(rule: &Rule, state: &mut Arrival, now: i64, at: i64, points: u32) {
+        let Some(pace) = Pace::of(rule) else { return };
+        let taken = pace.t.saturating_mul(u64::from(points));
+        let back = taken.saturating_sub(nanos(now.saturating_sub(at)));
+        if back > 0 {
             state.due_ns = Moment::at(state.due().saturating_sub(back) as i64);
             state.refused = 0;
         }

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use super::key::Fingerprints;
 use super::table::{Lifetime, Place, Table};
 use super::time::Steady;
-use super::{Algorithm, Decision, Rule, State};
+use super::{Algorithm, Decision, Rule, State, Verdict};
 
 /// How many remembered moments there may be for each key the table may hold, before logs are
 /// coarsened.
@@ -22,11 +22,11 @@ pub struct Limiter<A: Algorithm> {
 
 /// What a limiter does, whichever its algorithm; times are the caller's wall clock's.
 pub trait Limits {
-    /// Decides about a hit and takes its points if it passes.
-    fn take(&mut self, rule: &Rule, kind: u32, key: &[u16], wall: i64, points: u32) -> Decision;
+    /// Decides about a hit and takes its points if it passes. The verdict's `now` is the limiter's.
+    fn take(&mut self, rule: &Rule, kind: u32, key: &[u16], wall: i64, points: u32) -> Verdict;
     /// What a hit of one point would get; changes nothing.
     fn peek(&mut self, rule: &Rule, kind: u32, key: &[u16], wall: i64) -> Decision;
-    /// Gives points back of a hit that was admitted at `hit_at`.
+    /// Gives points back of a hit that was admitted at `hit_at`, as its verdict told.
     fn refund(&mut self, rule: &Rule, kind: u32, key: &[u16], wall: i64, hit_at: i64, points: u32);
     /// Forgets a key.
     fn reset(&mut self, kind: u32, key: &[u16]);
@@ -74,7 +74,7 @@ impl<A: Algorithm> Limiter<A> {
 }
 
 impl<A: Algorithm> Limits for Limiter<A> {
-    fn take(&mut self, rule: &Rule, kind: u32, key: &[u16], wall: i64, points: u32) -> Decision {
+    fn take(&mut self, rule: &Rule, kind: u32, key: &[u16], wall: i64, points: u32) -> Verdict {
         let now = self.clock.at(wall);
         let id = self.fingerprints.of(kind, key);
         let (place, _) = self.table.find_or_make(id, now, &Life::<A>(rule, PhantomData));
@@ -89,7 +89,7 @@ impl<A: Algorithm> Limits for Limiter<A> {
         if decision.allowed {
             self.table.touch(place);
         }
-        self.to_wall(decision)
+        Verdict { decision: self.to_wall(decision), now }
     }
 
     fn peek(&mut self, rule: &Rule, kind: u32, key: &[u16], wall: i64) -> Decision {
@@ -103,9 +103,8 @@ impl<A: Algorithm> Limits for Limiter<A> {
 
     fn refund(&mut self, rule: &Rule, kind: u32, key: &[u16], wall: i64, hit_at: i64, points: u32) {
         let now = self.clock.at(wall);
-        let at = self.clock.of_wall(hit_at);
         if let Some(place) = self.find(kind, key) {
-            self.table.change(place, |state| A::refund(rule, state, now, at, points));
+            self.table.change(place, |state| A::refund(rule, state, now, hit_at, points));
         }
     }
 

@@ -80,6 +80,15 @@ pub struct Decision {
     pub retry_after: i64,
 }
 
+/// A decision and when it was made, by the steady clock of whoever made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Verdict {
+    /// The decision; its moments are of the same clock.
+    pub decision: Decision,
+    /// The moment of the decision.
+    pub now: i64,
+}
+
 /// What is remembered of one key. `Default` is a key never seen.
 pub trait State: Default {
     /// How much memory it takes beyond its own size, in remembered moments.
@@ -102,7 +111,7 @@ pub trait Algorithm {
     /// What a hit of one point would get now; changes nothing.
     fn peek(rule: &Rule, state: &Self::State, now: i64) -> Decision;
 
-    /// Gives `points` back of a hit that was admitted at `at`, as far as they still count.
+    /// Gives `points` back of a hit that was admitted at `at`, as far as they are sure to count still.
     fn refund(rule: &Rule, state: &mut Self::State, now: i64, at: i64, points: u32);
 
     /// From when on the state says no more than a fresh one.

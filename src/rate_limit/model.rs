@@ -218,7 +218,7 @@ proptest! {
             let mut ledger = Ledger::default();
             for (pass, back) in &steps {
                 (wall, real) = (wall + pass - back.unwrap_or(0), real + pass);
-                let decision = subject.take(&rule, 0, KEY, wall, 1);
+                let decision = subject.take(&rule, 0, KEY, wall, 1).decision;
                 if decision.allowed {
                     ledger.0.push((real, 1));
                 } else {
@@ -293,7 +293,7 @@ proptest! {
         let (mut ledger, mut now) = (Ledger::default(), 1_000_000);
         for (gap, _) in hits {
             now += gap;
-            let decision = tiny.take(&rule, 0, KEY, now, 1);
+            let decision = tiny.take(&rule, 0, KEY, now, 1).decision;
             if decision.allowed {
                 ledger.0.push((now, 1));
             } else {
@@ -301,6 +301,53 @@ proptest! {
             }
         }
         prop_assert!(ledger.most_in(window) <= limit);
+    }
+
+    /// What was given back counts no more, and all else does: whenever a request ends, in whatever
+    /// order, those that count keep the limit; where hits are remembered, to the letter.
+    #[test]
+    fn what_is_not_given_back_keeps_the_limit(
+        limit in 1u32..6, window in 1i64..120, steps in prop::collection::vec((0i64..30, 0usize..12), 1..200),
+    ) {
+        fn check<A: Algorithm>(
+            rule: &Rule,
+            steps: &[(i64, usize)],
+            model: impl Fn(&Ledger, &mut i64, i64) -> Option<bool>,
+        ) -> Result<Ledger, TestCaseError> {
+            let (mut state, mut ledger, mut now) = (A::State::default(), Ledger::default(), 1_000_000);
+            let (mut under_way, mut opened) = (Vec::new(), i64::MIN / 2);
+            for &(gap, which) in steps {
+                now += gap;
+                if which < under_way.len() {
+                    let at = under_way.remove(which);
+                    A::refund(rule, &mut state, now, at, 1);
+                    let counted = ledger.0.iter().position(|&hit| hit == (at, 1)).unwrap();
+                    ledger.0.remove(counted);
+                    continue;
+                }
+                let expected = model(&ledger, &mut opened, now);
+                let allowed = A::take(rule, &mut state, now, 1).allowed;
+                prop_assert_eq!(allowed, expected.unwrap_or(allowed), "at {}", now);
+                if allowed {
+                    ledger.0.push((now, 1));
+                    under_way.push(now);
+                }
+            }
+            Ok(ledger)
+        }
+        let rule = rule(limit, window);
+        check::<FixedWindow>(&rule, &steps, |ledger, opened, now| {
+            Some(fixed_model(ledger, opened, &rule, now, 1))
+        })?;
+        let ledger = check::<SlidingWindow>(&rule, &steps, |ledger, _, now| {
+            Some(sliding_model(ledger, &rule, now, 1))
+        })?;
+        prop_assert!(ledger.most_in(window) <= limit);
+        let ledger = check::<Gcra>(&rule, &steps, |_, _, _| None)?;
+        for span in [1, window / 2, window, 3 * window] {
+            let most = u64::from(limit) + (span as u64 * u64::from(limit)) / window as u64;
+            prop_assert!(u64::from(ledger.most_in(span)) <= most + 1, "in {} ms", span);
+        }
     }
 
     /// What is given back can be taken again, and no more than was taken.
@@ -328,16 +375,39 @@ fn a_refund_is_of_that_very_hit() {
     log.take(&rule, 0, KEY, 0, 1);
     log.take(&rule, 0, KEY, 50, 1);
     log.refund(&rule, 0, KEY, 60, 0, 1);
-    assert!(log.take(&rule, 0, KEY, 60, 1).allowed);
-    assert!(!log.take(&rule, 0, KEY, 149, 1).allowed, "the hit at 50 is still in the window");
+    assert!(log.take(&rule, 0, KEY, 60, 1).decision.allowed);
+    assert!(
+        !log.take(&rule, 0, KEY, 149, 1).decision.allowed,
+        "the hit at 50 is still in the window"
+    );
     log.refund(&rule, 0, KEY, 150, 50, 1);
     assert_eq!(log.peek(&rule, 0, KEY, 150).remaining, 1, "what has left is not given back twice");
+
+    log.reset(0, KEY);
+    log.take(&rule, 0, KEY, 160, 1);
+    log.refund(&rule, 0, KEY, 170, 150, 1);
+    assert_eq!(log.peek(&rule, 0, KEY, 170).remaining, 1, "a hit from before the reset");
 
     let mut window = limiter::<FixedWindow>();
     window.take(&rule, 0, KEY, 0, 1);
     window.take(&rule, 0, KEY, 100, 1);
     window.refund(&rule, 0, KEY, 110, 0, 1);
     assert_eq!(window.peek(&rule, 0, KEY, 110).remaining, 1, "a hit of the window before");
+}
+
+#[test]
+fn a_refund_after_the_clock_was_set_back_is_of_that_hit_too() {
+    let rule = rule(2, 100);
+    for mut limiter in [
+        Box::new(limiter::<FixedWindow>()) as Box<dyn Limits>,
+        Box::new(limiter::<SlidingWindow>()),
+        Box::new(limiter::<Gcra>()),
+    ] {
+        let hit_at = limiter.take(&rule, 0, KEY, 1_000_000, 1).now;
+        limiter.take(&rule, 0, KEY, 1_000_000, 1);
+        limiter.refund(&rule, 0, KEY, 500, hit_at, 1);
+        assert_eq!(limiter.peek(&rule, 0, KEY, 500).remaining, 1);
+    }
 }
 
 #[test]
@@ -350,7 +420,7 @@ fn six_attempts_spread_over_ten_minutes_with_five_a_quarter_of_an_hour() {
     ];
     for (limiter, sixth_passes) in &mut limits {
         let passed: Vec<bool> =
-            (0..6).map(|i| limiter.take(&rule, 0, KEY, i * 120_000, 1).allowed).collect();
+            (0..6).map(|i| limiter.take(&rule, 0, KEY, i * 120_000, 1).decision.allowed).collect();
         assert_eq!(passed[..5], [true; 5]);
         assert_eq!(passed[5], *sixth_passes);
     }
@@ -364,7 +434,7 @@ fn a_limit_of_zero_refuses_everything_and_says_when_to_ask_again() {
         Box::new(limiter::<SlidingWindow>()),
         Box::new(limiter::<Gcra>()),
     ] {
-        let decision = limiter.take(&rule, 0, KEY, 50, 1);
+        let decision = limiter.take(&rule, 0, KEY, 50, 1).decision;
         assert!(!decision.allowed);
         assert_eq!((decision.used, decision.remaining, decision.retry_after), (1, 0, 1_000));
     }
@@ -376,14 +446,17 @@ fn ten_million_keys_of_an_attacker_stay_within_bounds() {
     let mut limiter: Limiter<SlidingWindow> =
         Limiter::new(1_000, Fingerprints::new(RandomState::new()));
     for i in 0..5 {
-        assert!(limiter.take(&rule, 0, KEY, i, 1).allowed);
+        assert!(limiter.take(&rule, 0, KEY, i, 1).decision.allowed);
     }
-    for key in 0..100_000u32 {
+    for key in 0..10_000_000u32 {
         limiter.take(&rule, 0, &[1, key as u16, (key >> 16) as u16], 10, 1);
     }
     assert_eq!(limiter.keys(), 1_000);
     assert!(limiter.overflowing());
-    assert!(!limiter.take(&rule, 0, KEY, 11, 1).allowed, "what was known is not forgotten");
-    assert!(limiter.take(&rule, 0, &[9], 60_010, 1).allowed, "what expired makes room");
+    assert!(
+        !limiter.take(&rule, 0, KEY, 11, 1).decision.allowed,
+        "what was known is not forgotten"
+    );
+    assert!(limiter.take(&rule, 0, &[9], 60_010, 1).decision.allowed, "what expired makes room");
     assert!(!limiter.overflowing());
 }

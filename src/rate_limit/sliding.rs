@@ -193,12 +193,9 @@ impl Algorithm for SlidingWindow {
 
     fn refund(rule: &Rule, log: &mut Log, now: i64, at: i64, points: u32) {
         log.forget(rule, now);
-        if leaves(&Run { at, points }, rule) <= now {
-            return;
-        }
-        // A coarsened log has no such moment; the oldest is the one that errs to the strict side.
-        let index = log.runs.iter().position(|run| run.at == at).unwrap_or(0);
-        let Some(run) = log.runs.get_mut(index) else { return };
+        // It has left, or a reset took it, or the log was coarsened. Another's place is not given back.
+        let Some(index) = log.runs.iter().position(|run| run.at == at) else { return };
+        let run = &mut log.runs[index];
         let back = points.min(run.points);
         run.points -= back;
         log.points -= back;

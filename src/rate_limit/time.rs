@@ -64,11 +64,6 @@ impl Steady {
         }
     }
 
-    /// A recent reading of the wall clock as a steady moment.
-    pub fn of_wall(&self, wall: i64) -> i64 {
-        wall.saturating_add(self.ahead)
-    }
-
     /// A steady moment as the wall clock shows it; [`NEVER`] stays.
     pub fn to_wall(&self, moment: i64) -> i64 {
         if moment == NEVER { NEVER } else { moment.saturating_sub(self.ahead) }

@@ -8,7 +8,8 @@
 use async_trait::async_trait;
 
 use crate::error::Result;
-use crate::rate_limit::{Decision, Kind, Rule};
+pub use crate::rate_limit::Verdict;
+use crate::rate_limit::{Kind, Rule};
 
 /// A key of a limiter: a hash of both, so that keys may have any length and stay unknown.
 pub type LimitId = [u8; 16];
@@ -22,15 +23,6 @@ pub struct Limit {
     pub kind: Kind,
     /// What it allows.
     pub rule: Rule,
-}
-
-/// A decision and when it was made, by the key's own steady clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Verdict {
-    /// The decision; its moments are of the same clock.
-    pub decision: Decision,
-    /// The moment of the decision.
-    pub now: i64,
 }
 
 /// Counts that all processes share. `clock` is a reading of the wall clock in milliseconds for

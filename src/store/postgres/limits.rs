@@ -210,10 +210,11 @@ const REFUND_FIXED_WINDOW: &str = concat!(
     ", LATERAL (SELECT l.due > n.now AND $3 >= l.due - $4 AS counts) v) WHERE l.id = $1"
 );
 
-/// Takes out the moments of that hit, as many as there are points; $4 and $5 as above.
+/// Takes out the moments of that hit, as many as there are points, if it is there; $4 and $5 as above.
 const REFUND_SLIDING_WINDOW: &str = concat!(
     "UPDATE baileys_guard_rate_limit l SET (at, ahead, refused, log) =
-       (SELECT n.now, n.now - c.clock, CASE WHEN $3 > n.now - $4 THEN 0 ELSE l.refused END,
+       (SELECT n.now, n.now - c.clock,
+          CASE WHEN $3 > n.now - $4 AND $3 = ANY (l.log) THEN 0 ELSE l.refused END,
           ARRAY(SELECT m FROM unnest(l.log) WITH ORDINALITY AS u (m, i)
                  WHERE $3 <= n.now - $4
                     OR i NOT IN (SELECT j FROM unnest(l.log) WITH ORDINALITY AS w (o, j)
@@ -223,12 +224,14 @@ const REFUND_SLIDING_WINDOW: &str = concat!(
     ") WHERE l.id = $1"
 );
 
-/// $2 points, $3 spacing, $4 clock.
+/// $2 points, $3 the moment of the hit, $4 spacing, $5 clock.
 const REFUND_GCRA: &str = concat!(
     "UPDATE baileys_guard_rate_limit l SET (at, ahead, refused, due) =
-       (SELECT n.now, n.now - c.clock, 0, greatest(l.due - $2 * $3, 0) FROM ",
-    steady!("$4", "l.at", "l.ahead"),
-    ") WHERE l.id = $1"
+       (SELECT n.now, n.now - c.clock, CASE WHEN g.back > 0 THEN 0 ELSE l.refused END,
+          greatest(l.due - g.back, 0) FROM ",
+    steady!("$5", "l.at", "l.ahead"),
+    ", LATERAL (SELECT greatest($2 * $4 - greatest(n.now - $3, 0) * 1000000, 0) AS back) g
+       ) WHERE l.id = $1"
 );
 
 const RESET: &str = "DELETE FROM baileys_guard_rate_limit WHERE id = $1";
@@ -444,7 +447,7 @@ async fn refund(
         Kind::SlidingWindow => {
             db.run(REFUND_SLIDING_WINDOW, arguments![id, points, hit_at, window, clock]).await?
         }
-        Kind::Gcra => db.run(REFUND_GCRA, arguments![id, points, cost, clock]).await?,
+        Kind::Gcra => db.run(REFUND_GCRA, arguments![id, points, hit_at, cost, clock]).await?,
     };
     Ok(())
 }
