@@ -130,6 +130,11 @@ export declare class NativeScheduler {
   progress(agentId: string): void
   /** The turn came to nothing; nothing returned when that was known already. */
   failed(agentId: string, turn: number, facts: FactsObject): DecisionObject | null
+  /**
+   * The connect of a turn took too long and is to be ended; nothing returned when it came up,
+   * showed life or ended before that was heard.
+   */
+  timedOut(agentId: string, turn: number): DecisionObject | null
   /** The connection is up; returns how long the connect took, if it was this scheduler's. */
   connected(agentId: string): number | null
   /** The connection ended. */
@@ -631,8 +636,6 @@ export interface SchedulerCall {
   turn: number
   /** `turn`: number of the connect in a row. */
   attempt: number
-  /** `timedOut`: what comes next. */
-  decision?: DecisionObject
 }
 
 /** Options of a scheduler, already checked by `lib/reconnect/options.js`. */

@@ -220,19 +220,24 @@ class Engine {
     await Promise.all(under);
   }
 
-  #called({ kind, agentId, turn, decision }) {
+  #called({ kind, agentId, turn }) {
     if (this.stopped) return;
     if (kind === 'turn') this.#track(this.#turn(agentId, turn));
     if (kind === 'stable') this.tell({ type: 'stable', agentId });
-    if (kind === 'timedOut') {
-      const limit = this.#options.numbers.connectTimeoutMs;
-      const error = new GuardError(
-        'ERR_CONNECT_TIMEOUT',
-        `agent ${agentId} was not connected within ${limit} ms`,
-        { agentId },
-      );
-      this.#decided(agentId, decision, {}, error);
-    }
+    if (kind === 'timedOut') this.#timedOut(agentId, turn);
+  }
+
+  /** Decided here and now: while this was on its way, the connection may have come up. */
+  #timedOut(id, turn) {
+    const decision = this.#native.timedOut(id, turn);
+    if (!decision) return;
+    const limit = this.#options.numbers.connectTimeoutMs;
+    const error = new GuardError(
+      'ERR_CONNECT_TIMEOUT',
+      `agent ${id} was not connected within ${limit} ms`,
+      { agentId: id },
+    );
+    this.#decided(id, decision, {}, error);
   }
 
   /** Claims, asks the database how it went before, and connects. */

@@ -162,6 +162,14 @@ impl NativeScheduler {
         decision.map(Into::into)
     }
 
+    /// The connect of a turn took too long and is to be ended; nothing returned when it came up,
+    /// showed life or ended before that was heard.
+    #[napi(catch_unwind)]
+    pub fn timed_out(&self, agent_id: String, turn: u32) -> Option<DecisionObject> {
+        let decision = self.work(&agent_id, |board, id, now| board.timed_out(id, turn, now));
+        decision.map(Into::into)
+    }
+
     /// The connection is up; returns how long the connect took, if it was this scheduler's.
     #[napi(catch_unwind)]
     pub fn connected(&self, agent_id: String) -> Option<f64> {
