@@ -354,9 +354,10 @@ describe.each(KINDS)('reconnect scheduler on %s', (kind) => {
 
   test('a session that another instance had goes on where that one was', async () => {
     const id = agent();
+    // 5, 30 and 180 ms, and then time enough to look and stop before the next one.
+    const slowsDown = { initialDelayMs: 5, multiplier: 6, maxDelayMs: 10_000 };
     const first = schedulerOf({
-      initialDelayMs: 10,
-      maxDelayMs: 10_000,
+      ...slowsDown,
       connect: async () => {
         throw new Error('no');
       },
@@ -369,19 +370,18 @@ describe.each(KINDS)('reconnect scheduler on %s', (kind) => {
 
     const attempts = [];
     const second = schedulerOf({
-      initialDelayMs: 10,
-      maxDelayMs: 10_000,
+      ...slowsDown,
       connect: async (_, { attempt }) => {
         attempts.push(attempt);
         throw new Error('no');
       },
     });
     second.scheduler.schedule(id);
-    expect(await second.events.next('retry')).toMatchObject({ attempt: 5, delayMs: 160 });
+    expect(await second.events.next('retry')).toMatchObject({ attempt: 5, delayMs: 6480 });
     expect(attempts).toEqual([5]);
     await second.scheduler.cancel(id);
     second.scheduler.schedule(id, { reset: true });
-    expect(await second.events.next('retry')).toMatchObject({ attempt: 1, delayMs: 10 });
+    expect(await second.events.next('retry')).toMatchObject({ attempt: 1, delayMs: 5 });
   });
 
   test('what is left of a quarantine is waited for after a restart', async () => {
@@ -480,6 +480,36 @@ describe.each(KINDS)('reconnect scheduler on %s', (kind) => {
     await scheduler.cancel(id, { deactivate: true });
     expect(claim.held).toBe(false);
     expect(await row(id)).toMatchObject({ is_active: false });
+  });
+
+  test('cancel deactivates a session that waits without a claim, unless somebody else has it', async () => {
+    const id = agent();
+    const { scheduler, events } = schedulerOf({ connect: async () => scheduler.connected(id) });
+    const conflict = async () => {
+      scheduler.schedule(id, { reset: true });
+      await events.next('connected');
+      scheduler.disconnected(id, boom(440));
+      await events.next('released');
+    };
+    await conflict();
+    expect(await row(id)).toMatchObject({ status: 'conflict', instance_id: null });
+    expect(await scheduler.cancel(id, { deactivate: true })).toBe(true);
+    expect(await row(id)).toMatchObject({
+      status: 'disconnected',
+      is_active: false,
+      instance_id: null,
+    });
+    await conflict();
+    const other = await guardOf().claimInstance(id);
+    await expect(scheduler.cancel(id, { deactivate: true })).rejects.toMatchObject({
+      code: 'ERR_AGENT_IN_USE',
+    });
+    expect(scheduler.pending()).toEqual([]);
+    expect(other.held).toBe(true);
+    // What nobody has ever heard of is not made for the sake of ending it.
+    const unknown = agent();
+    expect(await scheduler.cancel(unknown, { deactivate: true })).toBe(false);
+    expect((await row(unknown)).status).toBeUndefined();
   });
 
   test('stop aborts all, gives back what it took, and connects nobody any more', async () => {
