@@ -2,6 +2,8 @@
 
 // The scheduler over real claims: whose turn it is, what its connect gets, and what ends it.
 
+const { once } = require('node:events');
+
 const { KINDS, freshDatabase, guardsOn, recordingLogger } = require('./support/databases');
 const { QUICK, Recorder, boom, until } = require('./support/reconnect');
 
@@ -107,6 +109,24 @@ describe.each(KINDS)('reconnect scheduler on %s', (kind) => {
     scheduler.schedule(id);
     expect(await events.next('retry')).toMatchObject({ reason: 'unavailableService', code: 503 });
     await events.next('connected');
+  });
+
+  test('a connect that rejects when the connection is up: it goes on, and the error is told', async () => {
+    const id = agent();
+    const { scheduler, events, guard } = schedulerOf({
+      connect: async () => {
+        scheduler.connected(id);
+        throw new Error('afterwards');
+      },
+    });
+    const told = once(guard, 'trouble');
+    scheduler.schedule(id);
+    const [{ what, error }] = await told;
+    expect([what, error.message]).toEqual([
+      `agent ${id} is connected, but its connect failed`,
+      'afterwards',
+    ]);
+    expect(events.types(id)).toEqual(['connecting', 'connected']);
   });
 
   test('a connect that hangs is aborted and tried again; what it gives later is ended', async () => {

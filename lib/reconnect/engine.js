@@ -284,6 +284,9 @@ class Engine {
       const facts = { ...factsOfThrown(error), found: 'connectFailed', ended: false };
       const decision = this.#native.failed(id, turn, facts);
       if (decision) this.#decided(id, decision, facts, error);
+      else if (attempt) {
+        this.#host.listeners.trouble(`agent ${id} is connected, but its connect failed`, error);
+      }
     } finally {
       this.#settled(id);
     }
