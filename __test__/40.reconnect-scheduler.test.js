@@ -502,6 +502,23 @@ describe.each(KINDS)('reconnect scheduler on %s', (kind) => {
     expect(await row(id)).toMatchObject({ is_active: false });
   });
 
+  test('a conflict gives up the claim there is, not one that was there before', async () => {
+    const id = agent();
+    const { scheduler, events, guard } = schedulerOf({
+      connect: async () => scheduler.connected(id),
+    });
+    scheduler.schedule(id);
+    await events.next('connected');
+    scheduler.disconnected(id, boom(429));
+    await (await guard.claimInstance(id)).release(); // while it waits
+    const claim = await guard.claimInstance(id);
+    scheduler.connected(id); // the user's own socket
+    expect(scheduler.disconnected(id, boom(440))).toMatchObject({ action: 'quarantine' });
+    await events.next('released');
+    expect(claim.held).toBe(false);
+    expect(await row(id)).toMatchObject({ status: 'conflict', instance_id: null });
+  });
+
   test('cancel deactivates a session that waits without a claim, unless somebody else has it', async () => {
     const id = agent();
     const { scheduler, events } = schedulerOf({ connect: async () => scheduler.connected(id) });

@@ -381,8 +381,8 @@ class Engine {
     this.#openerOf(id)?.disarm?.();
     this.#finish(id, async () => {
       await this.#last.get(id)?.closed();
-      const claim = this.#taken.get(id) ?? this.#host.claimOn(id);
-      if (!claim?.held) return;
+      const claim = this.#host.claimOn(id);
+      if (!claim) return;
       await settle(this.#native.remember()).catch(() => {}); // under the fence, so before the release
       await write(claim);
       this.#taken.delete(id);
