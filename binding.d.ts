@@ -116,8 +116,8 @@ export declare class NativeScheduler {
    */
   schedule(agentId: string, delayMs: number, reset: boolean): boolean
   /**
-   * Enters sessions that were claimed just now, with what the database remembers of them.
-   * Returns how long each has to wait, in milliseconds.
+   * Enters sessions that were claimed just now, with what the database remembers of them; none
+   * that is to be passed over. Returns how long each has to wait, in milliseconds.
    */
   resume(agentIds: Array<string>): Promise<number[] | Error>
   /** The claim of a turn is held: may it connect? Nothing when the turn is over. */
@@ -130,6 +130,11 @@ export declare class NativeScheduler {
   progress(agentId: string): void
   /** The turn came to nothing; nothing returned when that was known already. */
   failed(agentId: string, turn: number, facts: FactsObject): DecisionObject | null
+  /**
+   * The connect of a turn took too long and is to be ended; nothing returned when it came up,
+   * showed life or ended before that was heard.
+   */
+  timedOut(agentId: string, turn: number): DecisionObject | null
   /** The connection is up; returns how long the connect took, if it was this scheduler's. */
   connected(agentId: string): number | null
   /** The connection ended. */
@@ -152,6 +157,15 @@ export declare class NativeScheduler {
   remember(): Promise<void | Error>
   /** Looks for sessions that nobody runs; `room` is how many could be connected soon. */
   look(room: number): Promise<LookObject | Error>
+  /**
+   * From now on an agent is not resumed here, for a while or until it is welcome: but it is if
+   * somebody else has had it in between.
+   */
+  pass(agentId: string, limitMs?: number | undefined | null): void
+  /** An agent is resumed here like any other. */
+  welcome(agentId: string): void
+  /** Whether an agent was passed over since the claim on it that is held now was asked for. */
+  passes(agentId: string): boolean
   /** Takes no part in resuming any more. */
   leave(): Promise<void | Error>
   /** Calls nobody any more. */
@@ -637,8 +651,6 @@ export interface SchedulerCall {
   turn: number
   /** `turn`: number of the connect in a row. */
   attempt: number
-  /** `timedOut`: what comes next. */
-  decision?: DecisionObject
 }
 
 /** Options of a scheduler, already checked by `lib/reconnect/options.js`. */

@@ -648,7 +648,11 @@ export interface ReconnectScheduler {
     agentId: string,
     options?: SuperviseOptions & Partial<Supervision>,
   ): Promise<SupervisedSession>;
-  /** Forgets an agent, ends its socket, releases the claim that the scheduler took. */
+  /**
+   * Forgets an agent, ends its socket, releases the claim that the scheduler took. Resolves with
+   * whether there was anything to end; rejects with `AgentInUseError` when a session is to be
+   * deactivated that another instance has by now.
+   */
   cancel(agentId: string, options?: CancelOptions): Promise<boolean>;
   /** Ends all sessions and releases the claims that the scheduler took. */
   stop(): Promise<void>;

@@ -38,6 +38,7 @@ describe('a disconnect is classified', () => {
     for (const form of [
       lastDisconnect,
       lastDisconnect.error,
+      { connection: 'close', lastDisconnect }, // the whole event
       code,
       { error: { output: { statusCode: code } } },
     ]) {
@@ -81,7 +82,9 @@ describe('a disconnect is classified', () => {
   });
 
   test('the end of a socket by its own user asks for nothing', () => {
-    for (const form of [undefined, null, {}, { error: undefined, date: new Date() }]) {
+    const ended = { error: undefined, date: new Date() };
+    const whole = { connection: 'close', lastDisconnect: ended };
+    for (const form of [undefined, null, {}, ended, whole]) {
       expect(classifyDisconnect(form)).toMatchObject({ action: 'none', reason: 'ended' });
     }
   });

@@ -107,6 +107,29 @@ describe.each(KINDS)('races of one agent on %s', (kind) => {
   });
 
   test.each([
+    ['comes up', (scheduler, id) => scheduler.connected(id)],
+    ['shows life', (scheduler, id) => scheduler.progress(id)],
+  ])('it %s in the moment in which it times out: it goes on', async (_, happens) => {
+    const id = agent();
+    const { scheduler, events } = schedulerOf({
+      connectTimeoutMs: 200,
+      connect: (_id, { signal: given }) => (signal = given),
+    });
+    let signal;
+    scheduler.schedule(id, { userId: 'u' });
+    await events.next('connecting');
+    // The event loop stands still while the timer runs out, and then hears of both.
+    for (const end = performance.now() + 400; performance.now() < end;);
+    happens(scheduler, id);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(signal.aborted).toBe(false);
+    scheduler.connected(id);
+    expect(scheduler.pending()).toEqual([]);
+    expect(scheduler.disconnected(id, 428)).toMatchObject({ action: 'retry', attempt: 1 });
+    await scheduler.stop();
+  });
+
+  test.each([
     ['onGiveUp', 401],
     ['onEvent', 401],
     ['onEvent', 440],

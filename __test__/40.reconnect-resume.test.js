@@ -4,6 +4,7 @@
 
 const { KINDS, freshDatabase, guardsOn } = require('./support/databases');
 const { QUICK, Recorder, boom, until } = require('./support/reconnect');
+const native = require('../lib/native');
 
 describe.each(KINDS)('resuming on %s', (kind) => {
   let database;
@@ -13,6 +14,8 @@ describe.each(KINDS)('resuming on %s', (kind) => {
     database = await freshDatabase(kind);
     guardOf = guardsOn(database);
   });
+
+  afterEach(() => jest.restoreAllMocks());
 
   /** Sessions as a host leaves them behind. */
   const sessions = async (count, fields = {}) => {
@@ -138,6 +141,65 @@ describe.each(KINDS)('resuming on %s', (kind) => {
     expect(await guard.getOwner('agent-1')).toBeNull();
     scheduler.schedule('agent-1');
     await until(() => connected.has('agent-1'));
+  });
+
+  test('what was cancelled here and has run elsewhere since is resumed here when that one is gone', async () => {
+    await sessions(1);
+    const first = resumerOf();
+    await first.scheduler.resumeAll();
+    await first.scheduler.cancel('agent-0', { deactivate: true });
+    const second = resumerOf();
+    await second.scheduler.resumeAll();
+    const claim = await second.guard.claimInstance('agent-0'); // a person connects it there
+    await claim.update({ status: 'connected' });
+    second.scheduler.schedule('agent-0');
+    await until(() => second.connected.has('agent-0'));
+    await second.guard.shutdown();
+    await until(() => first.connected.has('agent-0'));
+  });
+
+  test('those that were cancelled do not make it stop before the others are up', async () => {
+    await sessions(40);
+    const { scheduler, connected } = resumerOf({ connectsPerSecond: 20 });
+    for (let n = 0; n < 30; n++) await scheduler.cancel(`agent-${n % 2 ? n : `other-${n}`}`);
+    expect(await scheduler.resumeAll()).toEqual({ total: 25, taken: 25, tried: 25, left: 0 });
+    expect(connected.size).toBe(25);
+  });
+
+  test.each([
+    ['claimed', native.NativeGuard, 'claimMany'],
+    ['asked about', native.NativeScheduler, 'resume'],
+  ])('one that is cancelled while it is %s is not connected', async (_, { prototype }, method) => {
+    const [id, other] = await sessions(2, { status: 'error' });
+    const { guard, scheduler, connected, events } = resumerOf();
+    const original = prototype[method];
+    let cancelled;
+    jest.spyOn(prototype, method).mockImplementation(function (agentIds, ...more) {
+      if (agentIds.includes(id)) cancelled ??= scheduler.cancel(id, { deactivate: true });
+      return original.call(this, agentIds, ...more);
+    });
+    await scheduler.resumeAll();
+    expect(await cancelled).toBe(true);
+    await until(() => connected.has(other));
+    await scheduler.resumeAll();
+    expect([...connected]).toEqual([other]);
+    expect(events.types(id)).not.toContain('connecting');
+    expect(await guard.getOwner(id)).toBeNull();
+    const active = await guard.listSessions({ active: true });
+    expect(active.map(({ agentId }) => agentId)).toEqual([other]);
+  });
+
+  test('nobody takes anything before he has met the others, however often he is asked', async () => {
+    await sessions(40);
+    const { scheduler } = resumerOf();
+    const claims = jest.spyOn(native.NativeGuard.prototype, 'claimMany');
+    const other = guardOf();
+    const asked = performance.now();
+    const both = [scheduler.resumeAll(), scheduler.resumeAll()];
+    await (await other.claimInstance('agent-0')).release(); // which is told to those who watch
+    await until(() => claims.mock.calls.length > 0);
+    expect(performance.now() - asked).toBeGreaterThanOrEqual(290);
+    await Promise.all(both);
   });
 
   test('a session that fails does not hold the others up, and counts as tried', async () => {

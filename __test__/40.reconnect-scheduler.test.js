@@ -2,6 +2,8 @@
 
 // The scheduler over real claims: whose turn it is, what its connect gets, and what ends it.
 
+const { once } = require('node:events');
+
 const { KINDS, freshDatabase, guardsOn, recordingLogger } = require('./support/databases');
 const { QUICK, Recorder, boom, until } = require('./support/reconnect');
 
@@ -107,6 +109,24 @@ describe.each(KINDS)('reconnect scheduler on %s', (kind) => {
     scheduler.schedule(id);
     expect(await events.next('retry')).toMatchObject({ reason: 'unavailableService', code: 503 });
     await events.next('connected');
+  });
+
+  test('a connect that rejects when the connection is up: it goes on, and the error is told', async () => {
+    const id = agent();
+    const { scheduler, events, guard } = schedulerOf({
+      connect: async () => {
+        scheduler.connected(id);
+        throw new Error('afterwards');
+      },
+    });
+    const told = once(guard, 'trouble');
+    scheduler.schedule(id);
+    const [{ what, error }] = await told;
+    expect([what, error.message]).toEqual([
+      `agent ${id} is connected, but its connect failed`,
+      'afterwards',
+    ]);
+    expect(events.types(id)).toEqual(['connecting', 'connected']);
   });
 
   test('a connect that hangs is aborted and tried again; what it gives later is ended', async () => {
@@ -354,9 +374,10 @@ describe.each(KINDS)('reconnect scheduler on %s', (kind) => {
 
   test('a session that another instance had goes on where that one was', async () => {
     const id = agent();
+    // 5, 30 and 180 ms, and then time enough to look and stop before the next one.
+    const slowsDown = { initialDelayMs: 5, multiplier: 6, maxDelayMs: 10_000 };
     const first = schedulerOf({
-      initialDelayMs: 10,
-      maxDelayMs: 10_000,
+      ...slowsDown,
       connect: async () => {
         throw new Error('no');
       },
@@ -369,19 +390,18 @@ describe.each(KINDS)('reconnect scheduler on %s', (kind) => {
 
     const attempts = [];
     const second = schedulerOf({
-      initialDelayMs: 10,
-      maxDelayMs: 10_000,
+      ...slowsDown,
       connect: async (_, { attempt }) => {
         attempts.push(attempt);
         throw new Error('no');
       },
     });
     second.scheduler.schedule(id);
-    expect(await second.events.next('retry')).toMatchObject({ attempt: 5, delayMs: 160 });
+    expect(await second.events.next('retry')).toMatchObject({ attempt: 5, delayMs: 6480 });
     expect(attempts).toEqual([5]);
     await second.scheduler.cancel(id);
     second.scheduler.schedule(id, { reset: true });
-    expect(await second.events.next('retry')).toMatchObject({ attempt: 1, delayMs: 10 });
+    expect(await second.events.next('retry')).toMatchObject({ attempt: 1, delayMs: 5 });
   });
 
   test('what is left of a quarantine is waited for after a restart', async () => {
@@ -480,6 +500,53 @@ describe.each(KINDS)('reconnect scheduler on %s', (kind) => {
     await scheduler.cancel(id, { deactivate: true });
     expect(claim.held).toBe(false);
     expect(await row(id)).toMatchObject({ is_active: false });
+  });
+
+  test('a conflict gives up the claim there is, not one that was there before', async () => {
+    const id = agent();
+    const { scheduler, events, guard } = schedulerOf({
+      connect: async () => scheduler.connected(id),
+    });
+    scheduler.schedule(id);
+    await events.next('connected');
+    scheduler.disconnected(id, boom(429));
+    await (await guard.claimInstance(id)).release(); // while it waits
+    const claim = await guard.claimInstance(id);
+    scheduler.connected(id); // the user's own socket
+    expect(scheduler.disconnected(id, boom(440))).toMatchObject({ action: 'quarantine' });
+    await events.next('released');
+    expect(claim.held).toBe(false);
+    expect(await row(id)).toMatchObject({ status: 'conflict', instance_id: null });
+  });
+
+  test('cancel deactivates a session that waits without a claim, unless somebody else has it', async () => {
+    const id = agent();
+    const { scheduler, events } = schedulerOf({ connect: async () => scheduler.connected(id) });
+    const conflict = async () => {
+      scheduler.schedule(id, { reset: true });
+      await events.next('connected');
+      scheduler.disconnected(id, boom(440));
+      await events.next('released');
+    };
+    await conflict();
+    expect(await row(id)).toMatchObject({ status: 'conflict', instance_id: null });
+    expect(await scheduler.cancel(id, { deactivate: true })).toBe(true);
+    expect(await row(id)).toMatchObject({
+      status: 'disconnected',
+      is_active: false,
+      instance_id: null,
+    });
+    await conflict();
+    const other = await guardOf().claimInstance(id);
+    await expect(scheduler.cancel(id, { deactivate: true })).rejects.toMatchObject({
+      code: 'ERR_AGENT_IN_USE',
+    });
+    expect(scheduler.pending()).toEqual([]);
+    expect(other.held).toBe(true);
+    // What nobody has ever heard of is not made for the sake of ending it.
+    const unknown = agent();
+    expect(await scheduler.cancel(unknown, { deactivate: true })).toBe(false);
+    expect((await row(unknown)).status).toBeUndefined();
   });
 
   test('stop aborts all, gives back what it took, and connects nobody any more', async () => {

@@ -233,7 +233,7 @@ impl Host {
     }
 
     async fn orphans(&self) -> Vec<String> {
-        let found = self.store.orphans(&self.me.incarnation, u32::MAX).await.expect("orphans");
+        let found = self.store.orphans(&self.me.incarnation, &[], u32::MAX).await.expect("orphans");
         assert_eq!(
             (found.agents.len(), found.should_run),
             (found.orphans, found.orphans + found.mine)

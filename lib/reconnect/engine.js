@@ -31,7 +31,6 @@ class Engine {
   #attempts = new Map(); // agent -> Attempt that connects or is connected
   #last = new Map(); // agent -> the Attempt before, until its socket is closed
   #taken = new Map(); // agent -> Claim that was taken here, and will be given back
-  #dropped = new Set(); // agents that are not to be resumed here
   #finishing = new Map(); // agent -> its row being written and its claim being given back
   #tasks = new Set(); // what is under way
   #awake;
@@ -54,8 +53,8 @@ class Engine {
       host,
       native: this.#native,
       options,
-      skipped: this.#dropped,
       took: (claim) => this.#taken.set(claim.agentId, claim),
+      unwanted: (claim) => this.#finish(claim.agentId, () => this.#giveBack(claim.agentId, claim)),
       enter: async (agentIds) => {
         this.stats.resumed += agentIds.length;
         this.tell({ type: 'resuming', agentIds });
@@ -77,7 +76,7 @@ class Engine {
   }
 
   schedule(id, delayMs, reset) {
-    this.#dropped.delete(id);
+    this.#native.welcome(id);
     const scheduled = this.#native.schedule(id, delayMs, reset);
     this.#stayAwake();
     return scheduled;
@@ -85,12 +84,12 @@ class Engine {
 
   /** Enters agents that are claimed; returns how long each has to wait, as far as is known. */
   async enter(ids) {
-    for (const id of ids) this.#dropped.delete(id);
+    for (const id of ids) this.#native.welcome(id);
     try {
       return await settle(this.#native.resume(ids));
     } catch {
       // The database does not say how they fared before; it is asked again when it is their turn.
-      for (const id of ids) this.#native.schedule(id, 0, false);
+      for (const id of ids) if (!this.#native.passes(id)) this.#native.schedule(id, 0, false);
       return ids.map(() => 0);
     } finally {
       this.#stayAwake();
@@ -138,18 +137,26 @@ class Engine {
     return this.#attempts.get(id);
   }
 
+  /** True if there was something to end: a session that runs or will, or a claim on it. */
   async cancel(id, options) {
     if (this.stopped) return false;
-    const known = this.#native.cancel(id);
-    this.#dropped.add(id);
+    this.#native.pass(id);
+    const deactivates = Boolean(options?.deactivate);
+    let claim = this.#taken.get(id) ?? (deactivates ? this.#host.claimOn(id) : undefined);
+    const known = this.#native.cancel(id) || Boolean(claim?.held) || this.#resuming.takes(id);
     this.#openerOf(id)?.disarm?.();
-    const claim = this.#taken.get(id) ?? (options?.deactivate ? this.#host.claimOn(id) : undefined);
     const attempt = this.#attempts.get(id);
     const ended = sessionEnded(id, 'it was cancelled');
     if (!options?.logout) this.#end(id, ended);
+    let failure;
     await this.#finish(id, async () => {
       if (options?.logout) await this.#unlink(id, attempt);
       await this.#close(id, ended);
+      try {
+        if (known && deactivates && !claim?.held) claim = await this.#claimToEnd(id);
+      } catch (error) {
+        failure = error; // for the caller alone
+      }
       if (options?.logout && claim?.held) {
         await (attempt?.forget ? attempt.forget() : this.#openerOf(id)?.forget?.(claim));
       }
@@ -157,7 +164,19 @@ class Engine {
     });
     this.#settled(id);
     if (known) this.tell({ type: 'cancelled', agentId: id });
+    if (failure) throw failure;
     return known;
+  }
+
+  /** A session that waits without a claim, such as one in conflict, is still in the host's table. */
+  async #claimToEnd(id) {
+    try {
+      return await this.#host.guard.claimInstance(id, { userId: this.users.get(id) });
+    } catch (error) {
+      if (error.code === 'ERR_USER_ID_REQUIRED') return undefined; // it has no row yet
+      if (error.code === 'ERR_AGENT_IN_USE') this.#native.welcome(id); // not this one's to end
+      throw error;
+    }
   }
 
   /** @param {{ release: boolean }} how whether claims are given back here, or by the guard */
@@ -192,7 +211,7 @@ class Engine {
     for (const id of [...this.#attempts.keys()]) {
       this.#end(id, sessionEnded(id, 'its scheduler was stopped'));
     }
-    clearTimeout(this.#awake);
+    clearInterval(this.#awake);
     await Promise.all([...this.#last.values()].map((attempt) => attempt.closed()));
     await Promise.all([remembered, ...this.#tasks]);
     if (!release) return;
@@ -220,19 +239,24 @@ class Engine {
     await Promise.all(under);
   }
 
-  #called({ kind, agentId, turn, decision }) {
+  #called({ kind, agentId, turn }) {
     if (this.stopped) return;
     if (kind === 'turn') this.#track(this.#turn(agentId, turn));
     if (kind === 'stable') this.tell({ type: 'stable', agentId });
-    if (kind === 'timedOut') {
-      const limit = this.#options.numbers.connectTimeoutMs;
-      const error = new GuardError(
-        'ERR_CONNECT_TIMEOUT',
-        `agent ${agentId} was not connected within ${limit} ms`,
-        { agentId },
-      );
-      this.#decided(agentId, decision, {}, error);
-    }
+    if (kind === 'timedOut') this.#timedOut(agentId, turn);
+  }
+
+  /** Decided here and now: while this was on its way, the connection may have come up. */
+  #timedOut(id, turn) {
+    const decision = this.#native.timedOut(id, turn);
+    if (!decision) return;
+    const limit = this.#options.numbers.connectTimeoutMs;
+    const error = new GuardError(
+      'ERR_CONNECT_TIMEOUT',
+      `agent ${id} was not connected within ${limit} ms`,
+      { agentId: id },
+    );
+    this.#decided(id, decision, {}, error);
   }
 
   /** Claims, asks the database how it went before, and connects. */
@@ -260,6 +284,9 @@ class Engine {
       const facts = { ...factsOfThrown(error), found: 'connectFailed', ended: false };
       const decision = this.#native.failed(id, turn, facts);
       if (decision) this.#decided(id, decision, facts, error);
+      else if (attempt) {
+        this.#host.listeners.trouble(`agent ${id} is connected, but its connect failed`, error);
+      }
     } finally {
       this.#settled(id);
     }
@@ -354,8 +381,8 @@ class Engine {
     this.#openerOf(id)?.disarm?.();
     this.#finish(id, async () => {
       await this.#last.get(id)?.closed();
-      const claim = this.#taken.get(id) ?? this.#host.claimOn(id);
-      if (!claim?.held) return;
+      const claim = this.#host.claimOn(id);
+      if (!claim) return;
       await settle(this.#native.remember()).catch(() => {}); // under the fence, so before the release
       await write(claim);
       this.#taken.delete(id);
@@ -451,9 +478,9 @@ class Engine {
   /** A wait keeps the process alive, as a timer of one's own would. */
   #stayAwake() {
     if (!this.stopped && this.#native.hasPending()) {
-      this.#awake ??= setTimeout(() => {}, FOREVER_MS);
+      this.#awake ??= setInterval(() => {}, FOREVER_MS);
     } else {
-      clearTimeout(this.#awake);
+      clearInterval(this.#awake);
       this.#awake = undefined;
     }
   }

@@ -16,7 +16,7 @@ const MAX_CAUSES = 5;
  * @returns what `binding.d.ts` calls FactsObject
  */
 function factsOf(end) {
-  const error = isLastDisconnect(end) ? end.error : end;
+  const error = errorOf(end);
   if (error === undefined || error === null) return { ended: true };
   if (typeof error === 'number') return { code: codeIn(error) };
   if (typeof error === 'string') return { text: error };
@@ -49,6 +49,15 @@ function factsOfThrown(error) {
   } catch {
     return { text: '' };
   }
+}
+
+/**
+ * The error in what Baileys gives. A whole `connection.update`, which is easily passed on, must not
+ * count as something unknown: a device that was logged out would be connected for ever.
+ */
+function errorOf(given) {
+  const end = isObject(given) && 'lastDisconnect' in given ? given.lastDisconnect : given;
+  return isLastDisconnect(end) ? end.error : end;
 }
 
 /** `{ error, date }` as Baileys gives it, where the error may be missing. */
@@ -100,4 +109,4 @@ function reconnectDelays(count, options) {
   return native.reconnectDelays(checkNumbers(checkObject(options, 'options')), count);
 }
 
-module.exports = { classifyDisconnect, factsOf, factsOfThrown, reasonOf, reconnectDelays };
+module.exports = { classifyDisconnect, errorOf, factsOf, factsOfThrown, reasonOf, reconnectDelays };

@@ -26,13 +26,15 @@ class Resuming {
   #perMs;
   #startedAt;
   #running = false;
+  #starting; // until it has met the others, and from then on
+  #hasMet = false;
   #stopWatching;
   #sweep;
   #looking;
   #again = false;
   #balancedAt = -Infinity;
   #leftThere = 0;
-  #refused = new Map(); // agent -> when it may be tried again
+  #taking = new Set(); // agents that are being claimed, to be entered
   #run; // the call of resumeAll() that is under way
 
   constructor(deps) {
@@ -44,7 +46,7 @@ class Resuming {
   async run(onProgress) {
     const run = (this.#run ??= new Run());
     if (onProgress) run.listeners.add(onProgress);
-    if (!this.#running) await this.#start();
+    await (this.#starting ??= this.#start());
     this.#look();
     return run.finished;
   }
@@ -53,6 +55,11 @@ class Resuming {
   settled(agentId) {
     if (this.#run?.tried(agentId)) this.#progress();
     if (this.#running && this.#leftThere > 0 && this.#room() >= this.#ahead() / 3) this.#look();
+  }
+
+  /** Whether an agent is being taken at this moment. */
+  takes(agentId) {
+    return this.#taking.has(agentId);
   }
 
   /** Sessions not connected for that long and that nobody runs. */
@@ -104,9 +111,11 @@ class Resuming {
     try {
       await this.#stopWatching.ready;
       await this.#meet();
+      this.#hasMet = true;
     } catch (error) {
       this.#stopWatching();
       this.#running = false;
+      this.#starting = undefined;
       this.#run?.fail(error);
       this.#run = undefined;
     }
@@ -121,7 +130,7 @@ class Resuming {
 
   /** One look at a time; one that is asked for meanwhile follows. */
   #look() {
-    if (!this.#running) return;
+    if (!this.#running || !this.#hasMet) return;
     if (this.#looking) {
       this.#again = true;
       return;
@@ -152,26 +161,37 @@ class Resuming {
     const { native, options } = this.#deps;
     const look = await settle(native.look(this.#room()));
     this.#run?.saw(look);
-    const take = look.take.filter((agentId) => this.#mayTake(agentId));
-    const taken = take.length > 0 && this.#running ? await this.#take(take) : 0;
-    // Those that are not to be resumed here are no reason to look again.
-    const passed = this.#refused.size + this.#deps.skipped.size;
-    this.#leftThere = Math.max(0, look.orphans - taken - passed);
+    const taken = look.take.length > 0 && this.#running ? await this.#take(look.take) : 0;
+    this.#leftThere = look.orphans - taken;
     if (options.balance && look.surplus > 0) await this.#balance();
     this.#progress();
   }
 
+  /** Returns how many are no orphans any more, or none of this one's. */
   async #take(agentIds) {
-    const claims = await this.#claim(agentIds);
-    const taken = claims.map(({ agentId }) => agentId);
-    for (const claim of claims) this.#deps.took(claim);
-    if (taken.length === 0) return 0;
-    this.#run?.took(taken);
-    const waits = await this.#deps.enter(taken);
-    taken.forEach((agentId, index) => {
+    for (const agentId of agentIds) this.#taking.add(agentId);
+    try {
+      const { claims, refused } = await this.#claim(agentIds);
+      const taken = [];
+      for (const claim of claims) {
+        // One may have been cancelled while it was claimed.
+        const wanted = !this.#deps.native.passes(claim.agentId);
+        this.#deps[wanted ? 'took' : 'unwanted'](claim);
+        if (wanted) taken.push(claim.agentId);
+      }
+      if (taken.length > 0) await this.#enter(taken);
+      return claims.length + refused;
+    } finally {
+      for (const agentId of agentIds) this.#taking.delete(agentId);
+    }
+  }
+
+  async #enter(agentIds) {
+    this.#run?.took(agentIds);
+    const waits = await this.#deps.enter(agentIds);
+    agentIds.forEach((agentId, index) => {
       if (waits[index] > 0) this.#run?.tried(agentId); // in quarantine, for a while yet
     });
-    return taken.length;
   }
 
   /** All at once; one that the host's table refuses must not keep the others from being taken. */
@@ -179,29 +199,22 @@ class Resuming {
     // Two instances that resume at once are no conflict: whoever comes second is not told of one.
     const { claimFree } = this.#deps.host;
     try {
-      return (await claimFree(agentIds)).claims;
+      return { claims: (await claimFree(agentIds)).claims, refused: 0 };
     } catch (error) {
       if (!REFUSALS.has(error.code)) throw error;
     }
     const claims = [];
+    let refused = 0;
     for (const agentId of agentIds) {
       try {
         claims.push(...(await claimFree([agentId])).claims);
       } catch (error) {
-        this.#refused.set(agentId, performance.now() + REFUSED_MS);
+        this.#deps.native.pass(agentId, REFUSED_MS);
+        refused += 1;
         this.#deps.host.listeners.trouble(`cannot resume agent ${agentId}`, error);
       }
     }
-    return claims;
-  }
-
-  #mayTake(agentId) {
-    if (this.#deps.skipped.has(agentId)) return false;
-    const until = this.#refused.get(agentId);
-    if (until === undefined) return true;
-    if (until > performance.now()) return false;
-    this.#refused.delete(agentId);
-    return true;
+    return { claims, refused };
   }
 
   /** One at a time, and the next when somebody has taken it: until then there are orphans. */

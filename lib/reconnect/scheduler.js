@@ -13,7 +13,7 @@ const {
 } = require('../arguments');
 const { GuardError } = require('../errors');
 const { Engine } = require('./engine');
-const { factsOf } = require('./facts');
+const { errorOf, factsOf } = require('./facts');
 const { checkSupervision } = require('./options');
 const { SupervisedSession, supervised } = require('./supervise');
 
@@ -64,8 +64,7 @@ class ReconnectScheduler {
    */
   disconnected(agentId, lastDisconnect) {
     const id = this.#named(agentId);
-    const error = lastDisconnect?.error ?? lastDisconnect;
-    return this.#engine.ended(id, factsOf(lastDisconnect), error);
+    return this.#engine.ended(id, factsOf(lastDisconnect), errorOf(lastDisconnect));
   }
 
   /**

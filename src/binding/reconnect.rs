@@ -81,8 +81,8 @@ impl NativeScheduler {
         })
     }
 
-    /// Enters sessions that were claimed just now, with what the database remembers of them.
-    /// Returns how long each has to wait, in milliseconds.
+    /// Enters sessions that were claimed just now, with what the database remembers of them; none
+    /// that is to be passed over. Returns how long each has to wait, in milliseconds.
     #[napi(catch_unwind, ts_return_type = "Promise<number[] | Error>")]
     pub fn resume<'env>(&self, env: &'env Env, agent_ids: Vec<String>) -> Pending<'env, Vec<f64>> {
         let this = self.parts();
@@ -91,8 +91,14 @@ impl NativeScheduler {
             let known = this.memory.recall(&ids).await;
             let enter = |known: HashMap<Id, Known>| {
                 this.scheduler.with(|board, now| {
-                    let known = |id| known.get(id).copied().unwrap_or_default();
-                    ids.iter().map(|id| whole_ms(board.resume(id, known(id), now))).collect()
+                    let mut enter = |id: &Id| {
+                        if this.resumer.passes(id) {
+                            return 0.0; // cancelled since
+                        }
+                        let known = known.get(id).copied().unwrap_or_default();
+                        whole_ms(board.resume(id, known, now))
+                    };
+                    ids.iter().map(&mut enter).collect()
                 })
             };
             known.map(enter).into()
@@ -159,6 +165,14 @@ impl NativeScheduler {
         let held = self.ownership.held(&agent_id).is_some();
         let decision =
             self.work(&agent_id, |board, id, now| board.failed(id, turn, reason, held, now));
+        decision.map(Into::into)
+    }
+
+    /// The connect of a turn took too long and is to be ended; nothing returned when it came up,
+    /// showed life or ended before that was heard.
+    #[napi(catch_unwind)]
+    pub fn timed_out(&self, agent_id: String, turn: u32) -> Option<DecisionObject> {
+        let decision = self.work(&agent_id, |board, id, now| board.timed_out(id, turn, now));
         decision.map(Into::into)
     }
 
@@ -240,6 +254,25 @@ impl NativeScheduler {
             env,
             async move { this.resumer.look(room as usize).await.map(LookObject::from).into() },
         )
+    }
+
+    /// From now on an agent is not resumed here, for a while or until it is welcome: but it is if
+    /// somebody else has had it in between.
+    #[napi(catch_unwind)]
+    pub fn pass(&self, agent_id: String, limit_ms: Option<f64>) {
+        self.resumer.pass(&agent_id, limit_ms.map(super::guard::millis));
+    }
+
+    /// An agent is resumed here like any other.
+    #[napi(catch_unwind)]
+    pub fn welcome(&self, agent_id: String) {
+        self.resumer.welcome(&agent_id);
+    }
+
+    /// Whether an agent was passed over since the claim on it that is held now was asked for.
+    #[napi(catch_unwind)]
+    pub fn passes(&self, agent_id: String) -> bool {
+        self.resumer.passes(&agent_id)
     }
 
     /// Takes no part in resuming any more.

@@ -163,20 +163,16 @@ pub struct SchedulerCall {
     pub turn: u32,
     /// `turn`: number of the connect in a row.
     pub attempt: u32,
-    /// `timedOut`: what comes next.
-    pub decision: Option<DecisionObject>,
 }
 
 impl From<Call> for SchedulerCall {
     fn from(call: Call) -> Self {
-        let (kind, id, turn, attempt, decision) = match call {
-            Call::Turn { id, turn, attempt } => ("turn", id, turn, attempt, None),
-            Call::TimedOut { id, turn, decision } => {
-                ("timedOut", id, turn, 0, Some(decision.into()))
-            }
-            Call::Stable { id } => ("stable", id, 0, 0, None),
+        let (kind, id, turn, attempt) = match call {
+            Call::Turn { id, turn, attempt } => ("turn", id, turn, attempt),
+            Call::TimedOut { id, turn } => ("timedOut", id, turn, 0),
+            Call::Stable { id } => ("stable", id, 0, 0),
         };
-        Self { kind, agent_id: id.to_string(), turn, attempt, decision }
+        Self { kind, agent_id: id.to_string(), turn, attempt }
     }
 }
 

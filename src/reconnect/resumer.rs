@@ -1,5 +1,6 @@
 //! Looks for sessions that nobody runs, and says how many of them to take.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +38,15 @@ struct State {
     /// How many orphans there were at the last look, and since when nobody took one.
     orphans: usize,
     untouched_since: Option<Tick>,
+    passed: HashMap<String, Passed>,
+}
+
+/// An agent that is not to be resumed here.
+struct Passed {
+    /// The fencing token that was the last one then: whatever somebody does with the agent later
+    /// is none of this. `i64::MAX` if it is not known.
+    token: i64,
+    until: Option<Tick>,
 }
 
 impl Resumer {
@@ -57,7 +67,8 @@ impl Resumer {
             });
         }
         let limit = u32::try_from(room).unwrap_or(u32::MAX);
-        let mut found = store.orphans(&incarnation, limit).await?;
+        let passed = self.with(State::passed);
+        let mut found = store.orphans(&incarnation, &passed, limit).await?;
         let picture = Picture {
             should_run: found.should_run,
             mine: found.mine,
@@ -75,9 +86,34 @@ impl Resumer {
         })
     }
 
+    /// From now on an agent is passed over here: for a while, or until it is welcome again, or
+    /// somebody else has had it.
+    pub fn pass(&self, agent_id: &str, limit: Option<Duration>) {
+        let token = self.ownership.held(agent_id).map_or(i64::MAX, |claim| claim.token());
+        self.with(|state, now| {
+            let until = limit.map(|limit| now + limit);
+            state.passed.insert(agent_id.to_owned(), Passed { token, until });
+        });
+    }
+
+    /// An agent is resumed here like any other.
+    pub fn welcome(&self, agent_id: &str) {
+        self.with(|state, _| state.passed.remove(agent_id));
+    }
+
+    /// Whether an agent was passed over since the claim on it that is held now was asked for.
+    pub fn passes(&self, agent_id: &str) -> bool {
+        let held = self.ownership.held(agent_id).map_or(0, |claim| claim.token());
+        self.with(|state, _| state.passed.get(agent_id).is_some_and(|passed| passed.token >= held))
+    }
+
     /// Takes part no more.
     pub async fn leave(&self) -> Result<()> {
-        match self.with(|state, _| std::mem::take(state).joined) {
+        let joined = self.with(|state, _| {
+            let passed = std::mem::take(&mut state.passed);
+            std::mem::replace(state, State { passed, ..State::default() }).joined
+        });
+        match joined {
             Some(incarnation) => self.ownership.store().leave_resumers(&incarnation).await,
             None => Ok(()),
         }
@@ -90,6 +126,12 @@ impl Resumer {
 }
 
 impl State {
+    /// Those that are passed over now, each with its token.
+    fn passed(&mut self, now: Tick) -> Vec<(String, i64)> {
+        self.passed.retain(|_, passed| passed.until.is_none_or(|until| now < until));
+        self.passed.iter().map(|(agent_id, passed)| (agent_id.clone(), passed.token)).collect()
+    }
+
     /// How long this instance has taken part, and for how long nobody has taken an orphan.
     fn saw(&mut self, picture: &Picture, now: Tick) -> (Duration, Duration) {
         if self.orphans == 0 || picture.orphans < self.orphans {

@@ -63,7 +63,14 @@ impl Run {
     async fn goes_on_for(&mut self, time: Duration, endpoint: Endpoint) {
         let end = Instant::now() + time;
         while let Ok(call) = tokio::time::timeout_at(end, self.calls.recv()).await {
-            let Call::Turn { id, turn, .. } = call.expect("the scheduler runs") else { continue };
+            let (id, turn) = match call.expect("the scheduler runs") {
+                Call::Turn { id, turn, .. } => (id, turn),
+                Call::TimedOut { id, turn } => {
+                    self.scheduler.with(|board, tick| board.timed_out(&id, turn, tick));
+                    continue;
+                }
+                Call::Stable { .. } => continue,
+            };
             let now = self.started.elapsed();
             self.connects.entry(id.to_string()).or_default().push(now);
             self.scheduler.with(|board, tick| board.recall(&id, turn, None, tick));

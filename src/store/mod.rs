@@ -273,7 +273,7 @@ pub struct Reconnect {
 pub struct Orphans {
     /// Some of those without a live owner, at random.
     pub agents: Vec<String>,
-    /// How many are without a live owner.
+    /// How many are without a live owner, and not passed over.
     pub orphans: usize,
     /// How many there are in all.
     pub should_run: usize,
@@ -367,8 +367,14 @@ pub trait Store: AuthStore + LimitStore + Send + Sync + 'static {
     async fn join_resumers(&self, incarnation: &str) -> Result<()>;
     /// `incarnation` resumes nothing any more.
     async fn leave_resumers(&self, incarnation: &str) -> Result<()>;
-    /// What there is to resume, with at most `limit` orphans by name.
-    async fn orphans(&self, incarnation: &str, limit: u32) -> Result<Orphans>;
+    /// What there is to resume, with at most `limit` orphans by name. Of those in `passed`, each
+    /// with a fencing token, only what somebody has claimed since counts as an orphan.
+    async fn orphans(
+        &self,
+        incarnation: &str,
+        passed: &[(String, i64)],
+        limit: u32,
+    ) -> Result<Orphans>;
 
     /// Fails where calls would: the database cannot be reached, or was not migrated.
     async fn ping(&self) -> Result<()>;

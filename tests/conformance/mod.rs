@@ -319,6 +319,7 @@ macro_rules! conformance_suite {
                 many_are_recorded_and_recalled_at_once
                 what_should_run_and_nobody_has_is_an_orphan
                 no_more_orphans_are_named_than_asked_for
+                what_is_passed_over_is_no_orphan_until_somebody_has_had_it
                 the_newest_row_says_whether_a_session_should_run
                 those_who_resume_know_of_each_other
             }

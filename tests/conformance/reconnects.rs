@@ -104,7 +104,7 @@ async fn ten(site: &Site) -> (Member, Member) {
 }
 
 async fn orphans(member: &Member, limit: u32) -> Orphans {
-    let mut found = member.store.orphans(member.id(), limit).await.unwrap();
+    let mut found = member.store.orphans(member.id(), &[], limit).await.unwrap();
     found.agents.sort();
     found
 }
@@ -145,6 +145,25 @@ pub async fn no_more_orphans_are_named_than_asked_for(site: &Site) {
         chosen.extend(orphans(&a, 1).await.agents);
     }
     assert!(chosen.len() > 1, "always the same one of ten");
+}
+
+pub async fn what_is_passed_over_is_no_orphan_until_somebody_has_had_it(site: &Site) {
+    let (a, b) = ten(site).await;
+    let had = b.claim(1, &agent(0)).await;
+    b.release(&had).await;
+    // Of 0 the last token is known, of 1 none; 2 was never claimed.
+    let passed = [(agent(0), had.token), (agent(1), i64::MAX), (agent(2), 0), (agent(3), 0)];
+    let seen = async || {
+        let found = a.store.orphans(a.id(), &passed, 100).await.unwrap();
+        assert_eq!((found.agents.len(), found.should_run), (found.orphans, 10));
+        [0, 1, 2, 3, 4].map(|number| found.agents.contains(&agent(number)))
+    };
+    assert_eq!(seen().await, [false, false, false, false, true]);
+    for (sequence, number) in [(2, 0), (3, 1), (4, 3)] {
+        let again = b.claim(sequence, &agent(number)).await;
+        b.release(&again).await;
+    }
+    assert_eq!(seen().await, [true, false, false, true, true]);
 }
 
 pub async fn the_newest_row_says_whether_a_session_should_run(site: &Site) {

@@ -140,7 +140,7 @@ async fn check(time: &str, json: &str) {
 
         let active = listed(&a, Some(true)).await;
         assert_eq!(active.len() + listed(&a, Some(false)).await.len(), rows.len());
-        let orphans = a.store.orphans(a.id(), 1000).await.unwrap();
+        let orphans = a.store.orphans(a.id(), &[], 1000).await.unwrap();
         assert_eq!(orphans.agents.len(), active.len());
         let mut lived = 0;
         for agent_id in &orphans.agents {
@@ -155,7 +155,7 @@ async fn check(time: &str, json: &str) {
                 Err(error) => assert!(matches!(error, Error::InvalidArgument { .. }), "{error:?}"),
             }
         }
-        let left = a.store.orphans(a.id(), 1000).await.unwrap();
+        let left = a.store.orphans(a.id(), &[], 1000).await.unwrap();
         assert_eq!(left.orphans as i64, orphans.orphans as i64 - lived);
     })
     .await;

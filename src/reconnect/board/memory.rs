@@ -55,7 +55,7 @@ impl Board {
             Phase::Waiting { due: now + known.wait, plan: known.plan() }
         } else if let Phase::Connecting { line, .. } = session.phase {
             // What the claim took does not count.
-            Phase::Connecting { since: now, deadline: now + self.connect_timeout, line }
+            Phase::Connecting { since: now, deadline: Some(now + self.connect_timeout), line }
         } else {
             return None;
         };

@@ -119,11 +119,10 @@ impl Board {
                 let (line, place) = self.lines.place_for(session.history.failures);
                 self.enter(id, Phase::InLine { line, place, plan });
             }
-            Phase::Connecting { .. } => {
+            Phase::Connecting { since, line, .. } => {
                 let turn = session.turn;
-                let decision = self.end(id, Reason::ConnectTimeout, true, now);
-                self.owe_report(id);
-                calls.push(Call::TimedOut { id: id.clone(), turn, decision });
+                self.enter(id, Phase::Connecting { since, deadline: None, line });
+                calls.push(Call::TimedOut { id: id.clone(), turn });
             }
             Phase::Up { stable, .. } => {
                 self.held(id, now);
@@ -138,6 +137,7 @@ impl Board {
     fn fire(&mut self, now: Tick, calls: &mut Vec<Call>) {
         let Some((line, id)) = self.lines.take() else { return };
         let deadline = now + self.connect_timeout.max(CLAIM_LIMIT);
+        let deadline = Some(deadline);
         self.enter(&id, Phase::Connecting { since: now, deadline, line: Some(line) });
         let Some(session) = self.sessions.get_mut(&id) else { return };
         self.turn = self.turn.wrapping_add(1);
@@ -166,7 +166,7 @@ impl Board {
     pub fn progress(&mut self, id: &Id, now: Tick) {
         if let Some(Session { phase: Phase::Connecting { since, .. }, .. }) = self.sessions.get(id)
         {
-            let (since, deadline) = (*since, now + self.connect_timeout);
+            let (since, deadline) = (*since, Some(now + self.connect_timeout));
             self.enter(id, Phase::Connecting { since, deadline, line: None });
         }
     }
@@ -182,6 +182,18 @@ impl Board {
     ) -> Option<Decision> {
         self.connecting(id, turn)?;
         let decision = self.end(id, reason, held, now);
+        self.owe_report(id);
+        Some(decision)
+    }
+
+    /// The caller has heard that a connect took too long, and ends it. Nothing when it has come up,
+    /// shown life or ended before that was heard: the socket is the caller's, and so is the last
+    /// word.
+    pub fn timed_out(&mut self, id: &Id, turn: u32, now: Tick) -> Option<Decision> {
+        let Phase::Connecting { deadline: None, .. } = self.connecting(id, turn)?.phase else {
+            return None;
+        };
+        let decision = self.end(id, Reason::ConnectTimeout, true, now);
         self.owe_report(id);
         Some(decision)
     }

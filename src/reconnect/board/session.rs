@@ -20,14 +20,12 @@ pub enum Call {
         /// Number of the connect in a row.
         attempt: u32,
     },
-    /// The connect of this turn took too long.
+    /// The connect of this turn took too long; see [`Board::timed_out`](super::Board::timed_out).
     TimedOut {
         /// The session.
         id: Id,
         /// The turn.
         turn: u32,
-        /// What comes next.
-        decision: Decision,
     },
     /// The connection has held: earlier failures are forgotten.
     Stable {
@@ -43,8 +41,9 @@ pub(super) enum Phase {
     Waiting { due: Tick, plan: Option<Decision> },
     /// Its turn has come; it stands in line.
     InLine { line: Line, place: u64, plan: Option<Decision> },
-    /// Its connect runs. `line`: the place in flight that it takes up.
-    Connecting { since: Tick, deadline: Tick, line: Option<Line> },
+    /// Its connect runs. `deadline`: none when it is past and told. `line`: the place in flight
+    /// that it takes up.
+    Connecting { since: Tick, deadline: Option<Tick>, line: Option<Line> },
     /// The connection is up. `review`: when it has held long enough to forget what was before.
     Up { since: Tick, review: Option<Tick>, stable: bool },
 }
@@ -54,7 +53,7 @@ impl Phase {
         match self {
             Self::Waiting { due, .. } => Some(due),
             Self::InLine { .. } => None,
-            Self::Connecting { deadline, .. } => Some(deadline),
+            Self::Connecting { deadline, .. } => deadline,
             Self::Up { review, .. } => review,
         }
     }

@@ -18,6 +18,8 @@ fn id(name: &str) -> Id {
 struct World {
     board: Board,
     now: u64,
+    /// What was decided on connects that took too long.
+    timeouts: Vec<Decision>,
 }
 
 impl World {
@@ -25,7 +27,8 @@ impl World {
         let curve = Curve { initial: ms(1_000), max: ms(30_000), multiplier: 2.0, jitter: 0.0 };
         let rules = Rules { curve, max_attempts: u32::MAX, stable_after: ms(60_000) };
         let pace = Pace::new(per_second, NonZeroU32::MIN);
-        Self { board: Board::new(rules, ms(60_000), places, pace, || 0.5), now: 1_000_000 }
+        let board = Board::new(rules, ms(60_000), places, pace, || 0.5);
+        Self { board, now: 1_000_000, timeouts: Vec::new() }
     }
 
     fn tick(&self) -> Tick {
@@ -37,12 +40,19 @@ impl World {
         self.board.schedule(&id(name), now, Duration::ZERO);
     }
 
-    /// Lets time pass, polling exactly when the board asks for it, and gathers all calls.
+    /// Lets time pass, polling exactly when the board asks for it, and gathers all calls. Timeouts
+    /// are heard at once.
     fn pass(&mut self, millis: u64) -> Vec<(u64, Call)> {
         let end = self.now + millis;
         let mut all = Vec::new();
         loop {
             let mut calls = Vec::new();
+            self.board.poll(self.tick(), &mut calls);
+            for call in &calls {
+                if let Call::TimedOut { id, turn } = call {
+                    self.timeouts.extend(self.board.timed_out(id, *turn, self.tick()));
+                }
+            }
             let next = self.board.poll(self.tick(), &mut calls);
             all.extend(calls.into_iter().map(|call| (self.now, call)));
             let next =
@@ -138,13 +148,43 @@ fn a_connect_that_hangs_is_ended_by_the_clock_and_tried_again() {
     world.pass(5_000);
     world.claimed("a", 1); // which took five seconds
     let calls = world.pass(60_000);
-    let Some((when, Call::TimedOut { turn: 1, decision, .. })) = calls.last() else {
-        panic!("{calls:?}")
-    };
-    assert_eq!(*when, 1_065_000);
+    assert!(matches!(calls[..], [(1_065_000, Call::TimedOut { turn: 1, .. })]), "{calls:?}");
+    let [decision] = world.timeouts[..] else { panic!("{:?}", world.timeouts) };
     assert_eq!((decision.action, decision.delay), (Action::Retry, ms(1_000)));
     assert_eq!(decision.reason, Reason::ConnectTimeout);
     assert_eq!(world.turns(1_000).len(), 1);
+}
+
+#[test]
+fn what_is_heard_before_the_timeout_is_heard_counts() {
+    let too_late = |meanwhile: fn(&mut World)| {
+        let mut world = World::new(5, 100.0);
+        world.schedule("a");
+        world.pass(10);
+        world.claimed("a", 1);
+        world.pass(59_999);
+        world.now += 1;
+        let mut calls = Vec::new();
+        world.board.poll(world.tick(), &mut calls);
+        assert_eq!(calls, [Call::TimedOut { id: id("a"), turn: 1 }]);
+        meanwhile(&mut world);
+        assert_eq!(world.board.timed_out(&id("a"), 1, world.tick()), None);
+        world
+    };
+    let mut up = too_late(|world| {
+        world.board.connected(&id("a"), world.tick()).expect("of this turn");
+    });
+    assert!(up.turns(600_000).is_empty(), "it is up");
+    let mut alive = too_late(|world| world.board.progress(&id("a"), world.tick()));
+    assert!(matches!(alive.pass(60_000)[..], [(_, Call::TimedOut { turn: 1, .. })]));
+    let mut ended = too_late(|world| {
+        world.ends("a", Reason::ConnectionClosed);
+    });
+    assert_eq!(ended.turns(1_000).len(), 1);
+    let mut gone = too_late(|world| {
+        world.board.cancel(&id("a"));
+    });
+    assert!(gone.turns(600_000).is_empty());
 }
 
 #[test]

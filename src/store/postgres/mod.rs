@@ -234,8 +234,14 @@ impl Store for PostgresStore {
         self.done("leaving the resumers", reconnects::leave(&self.db, incarnation).await)
     }
 
-    async fn orphans(&self, incarnation: &str, limit: u32) -> Result<Orphans> {
-        self.done("looking for orphans", reconnects::orphans(&self.db, incarnation, limit).await)
+    async fn orphans(
+        &self,
+        incarnation: &str,
+        passed: &[(String, i64)],
+        limit: u32,
+    ) -> Result<Orphans> {
+        let found = reconnects::orphans(&self.db, incarnation, passed, limit).await;
+        self.done("looking for orphans", found)
     }
 
     async fn ping(&self) -> Result<()> {

@@ -60,6 +60,11 @@ const ORPHANS: &str = "WITH newest AS (
                       ON i.incarnation = l.incarnation AND l.held AND i.dead_at IS NULL)
            ON l.agent_id = n.agent_id
         WHERE n.is_active AND n.status::text IS DISTINCT FROM 'conflict'),
+     free AS MATERIALIZED (
+       SELECT w.agent_id FROM wanted w
+         LEFT JOIN unnest($2::text[], $3::bigint[]) AS p (agent_id, token) USING (agent_id)
+         LEFT JOIN baileys_guard_lease l USING (agent_id)
+        WHERE w.owner IS NULL AND (p.token IS NULL OR l.token > p.token)),
      others AS (
        SELECT i.dead_at IS NULL AS lives
          FROM baileys_guard_resumer r JOIN baileys_guard_instance i USING (incarnation)
@@ -67,11 +72,10 @@ const ORPHANS: &str = "WITH newest AS (
           AND (i.dead_at IS NULL OR i.dead_at > clock_timestamp() - interval '1 minute'))
      SELECT (SELECT count(*) FROM wanted) AS should_run,
             (SELECT count(*) FROM wanted WHERE owner = $1) AS mine,
-            (SELECT count(*) FROM wanted WHERE owner IS NULL) AS orphans,
+            (SELECT count(*) FROM free) AS orphans,
             (SELECT count(*) FROM others WHERE lives) AS peers,
             (SELECT count(*) FROM others WHERE NOT lives) AS lately_dead,
-            ARRAY(SELECT agent_id FROM wanted WHERE owner IS NULL
-                   ORDER BY random() LIMIT $2) AS agents";
+            ARRAY(SELECT agent_id FROM free ORDER BY random() LIMIT $4) AS agents";
 
 pub(super) async fn recall(db: &Connections, agents: &[String]) -> Result<Vec<Reconnect>, Failure> {
     let rows = db.run_again(RECALL, || arguments![agents]).await?;
@@ -135,9 +139,12 @@ pub(super) async fn leave(db: &Connections, incarnation: &str) -> Result<(), Fai
 pub(super) async fn orphans(
     db: &Connections,
     incarnation: &str,
+    passed: &[(String, i64)],
     limit: u32,
 ) -> Result<Orphans, Failure> {
-    let rows = db.run_again(ORPHANS, || arguments![incarnation, i64::from(limit)]).await?;
+    let (agents, tokens): (Vec<String>, Vec<i64>) = passed.iter().cloned().unzip();
+    let rows =
+        db.run_again(ORPHANS, || arguments![incarnation, agents, tokens, i64::from(limit)]).await?;
     let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
     let number = |name| row.try_get::<i64, _>(name).map(|n| usize::try_from(n).unwrap_or(0));
     Ok(Orphans {

@@ -297,8 +297,14 @@ impl Store for SqliteStore {
         self.call("leaving the resumers", reconnects::leave(&self.db, incarnation)).await
     }
 
-    async fn orphans(&self, incarnation: &str, limit: u32) -> Result<Orphans> {
-        self.call("looking for orphans", reconnects::orphans(&self.db, incarnation, limit)).await
+    async fn orphans(
+        &self,
+        incarnation: &str,
+        passed: &[(String, i64)],
+        limit: u32,
+    ) -> Result<Orphans> {
+        let find = reconnects::orphans(&self.db, incarnation, passed, limit);
+        self.call("looking for orphans", find).await
     }
 
     async fn ping(&self) -> Result<()> {

@@ -122,6 +122,7 @@ pub(super) async fn leave(db: &Connections, incarnation: &str) -> Result<(), Fai
 pub(super) async fn orphans(
     db: &Connections,
     incarnation: &str,
+    passed: &[(String, i64)],
     limit: u32,
 ) -> Result<Orphans, Failure> {
     let row = sqlx::query(concat!(
@@ -133,6 +134,12 @@ pub(super) async fn orphans(
              LEFT JOIN baileys_guard_instance i ON i.incarnation = l.incarnation
                    AND i.dead_at IS NULL
             WHERE n.active AND n.status IS NOT 'conflict'),
+         passed AS (SELECT value ->> 0 AS agent, value ->> 1 AS token FROM json_each(?2)),
+         free AS MATERIALIZED (
+           SELECT w.agent FROM wanted w
+             LEFT JOIN passed p ON p.agent = w.agent
+             LEFT JOIN baileys_guard_lease l ON l.agent_id = w.agent
+            WHERE w.owner IS NULL AND (p.token IS NULL OR l.token > p.token)),
          others AS (
            SELECT i.dead_at IS NULL AS lives
              FROM baileys_guard_resumer r JOIN baileys_guard_instance i USING (incarnation)
@@ -140,14 +147,14 @@ pub(super) async fn orphans(
               AND (i.dead_at IS NULL OR julianday(i.dead_at) > julianday('now', '-60 seconds')))
          SELECT (SELECT count(*) FROM wanted) AS should_run,
                 (SELECT count(*) FROM wanted WHERE owner = ?1) AS mine,
-                (SELECT count(*) FROM wanted WHERE owner IS NULL) AS orphans,
+                (SELECT count(*) FROM free) AS orphans,
                 (SELECT count(*) FROM others WHERE lives) AS peers,
                 (SELECT count(*) FROM others WHERE NOT lives) AS lately_dead,
                 (SELECT json_group_array(agent) FROM (
-                   SELECT agent FROM wanted WHERE owner IS NULL
-                    ORDER BY random() LIMIT ?2)) AS agents"
+                   SELECT agent FROM free ORDER BY random() LIMIT ?3)) AS agents"
     ))
     .bind(incarnation)
+    .bind(json(passed))
     .bind(limit)
     .fetch_one(&mut *db.reader().await?)
     .await?;
