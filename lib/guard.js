@@ -14,7 +14,7 @@ const {
   checkOptionalId,
   invalidArgument,
 } = require('./arguments');
-const { useGuardedAuthState } = require('./auth-state');
+const { clearAuthState, useGuardedAuthState } = require('./auth-state');
 const { exportAuthState, importAuthState } = require('./auth-state/transfer');
 const { Claim } = require('./claim');
 const { createCredentials } = require('./credentials');
@@ -82,6 +82,7 @@ class Guard extends EventEmitter {
         for (const agentId of agentIds) checkId(agentId, 'agentId');
         return this.#claimMany(agentIds);
       },
+      clearAuthState: (claim) => clearAuthState(claim, this.#states()),
       checkOpen: () => this.#checkOpen(),
       isBeating: () => this.#heartbeat !== undefined,
     });

@@ -259,7 +259,13 @@ class Engine {
       if (attempt?.over || this.stopped) return undefined; // its end was told already
       const facts = { ...factsOfThrown(error), found: 'connectFailed', ended: false };
       const decision = this.#native.failed(id, turn, facts);
-      if (decision) this.#decided(id, decision, facts, error);
+      if (!decision) return undefined;
+      this.#decided(id, decision, facts, error);
+      // Neither WhatsApp nor the network nor another instance: a key, an argument, a fault. It may
+      // last for ever, and nobody else tells of it.
+      if (decision.reason === 'connectFailed') {
+        this.#host.listeners.trouble(`agent ${id} could not be connected`, error);
+      }
     } finally {
       this.#settled(id);
     }
