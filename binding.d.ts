@@ -560,7 +560,6 @@ export interface OwnershipStats {
   beatFailures: number
   beatFailuresInARow: number
   claimsGranted: number
-  claimsRefused: number
   claimsLost: number
   takeovers: number
   burials: number

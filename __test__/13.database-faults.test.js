@@ -174,6 +174,30 @@ describe('behind a proxy that misbehaves', () => {
     });
   });
 
+  test('of 300 claims in one statement whose answer is cut off, all are recognised', async () => {
+    const guard = through({ leaseTtlMs: 20_000 });
+    guard.startHeartbeat();
+    await guard.claimInstance('warm-up-300');
+    let cuts = 0;
+    proxy.onServerBytes((bytes, connection) => {
+      if (cuts < 2 && bytes.includes('cut-off-')) {
+        cuts++;
+        connection.cut();
+      }
+    });
+    const agents = Array.from({ length: 300 }, (_, n) => `cut-off-${n}`);
+    const { claims, inUse } = await guard.claimInstances(agents);
+    expect([cuts, claims.length, inUse.length]).toEqual([2, 300, 0]);
+    const { rows } = await database.query(
+      `SELECT agent_id, token FROM baileys_guard_lease l JOIN baileys_guard_instance i USING (incarnation)
+        WHERE agent_id LIKE 'cut-off-%' AND held AND instance_id = $1`,
+      [guard.instanceId],
+    );
+    const granted = new Map(claims.map((claim) => [claim.agentId, String(claim.fencingToken)]));
+    expect(new Map(rows.map((row) => [row.agent_id, String(row.token)]))).toEqual(granted);
+    await Promise.all(claims.map((claim) => claim.update({ status: 'connected' })));
+  });
+
   test('a claim given up in the middle leaves nothing behind', async () => {
     const guard = through();
     guard.startHeartbeat();

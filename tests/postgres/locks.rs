@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use baileys_guard::error::Error;
 use baileys_guard::store::{Death, SessionFilter, SessionUpdate, Written};
 use sqlx::{AssertSqlSafe, PgConnection};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::conformance::{agent, agents};
 use crate::database::connect;
@@ -50,6 +52,72 @@ async fn a_locked_session_row_delays_nobody_else() {
         assert!(began.elapsed() < PROMPT, "{:?}", began.elapsed());
 
         drop(somebody);
+    })
+    .await;
+}
+
+/// Bulk statements of ours, at once and in all orders, beside a host that writes many rows in an order
+/// of its own. The server counts every deadlock, also one whose victim was tried again.
+#[tokio::test(flavor = "multi_thread")]
+async fn bulk_statements_deadlock_with_nobody() {
+    on_a_database(|site, url| async move {
+        site.with_host_tables().await;
+        for number in 0..60 {
+            site.host_row(&agent(number), 1).await;
+        }
+        let mut work = JoinSet::new();
+        for name in ["a", "b", "c"] {
+            let member = site.member(name).await;
+            work.spawn(async move {
+                for seq in 1..=15 {
+                    let mut wanted = agents(0..60);
+                    wanted.rotate_left(seq as usize * 7 % 60);
+                    if seq % 2 == 0 {
+                        wanted.reverse();
+                    }
+                    let grants = member.try_claim(seq, &wanted).await.grants;
+                    let names: Vec<_> = grants.iter().map(|grant| grant.agent_id.clone()).collect();
+                    let shown = member.show(&names);
+                    let refreshed = member.store.refresh_sessions(&member.me);
+                    let ((), refreshed) = tokio::join!(shown, refreshed);
+                    refreshed.unwrap();
+                    let mut held: Vec<_> = grants.iter().map(|grant| member.fence(grant)).collect();
+                    held.reverse();
+                    member.store.release(&held, false).await.unwrap();
+                }
+                member.store.retire(member.id()).await.unwrap();
+                member.store.close().await;
+            });
+        }
+        for order in ["ASC", "DESC"] {
+            let mut host = connect(&url).await;
+            work.spawn(async move {
+                let sql = format!(
+                    "UPDATE whatsapp_sessions s SET qr_code = 'new' FROM (
+                       SELECT id, pg_sleep(0.001) FROM whatsapp_sessions ORDER BY agent_id {order}
+                          FOR UPDATE) AS locked WHERE s.id = locked.id"
+                );
+                // One of the two at a time: what they do to each other is not ours.
+                for _ in 0..10 {
+                    let gate = "SELECT pg_advisory_lock(1)";
+                    sqlx::raw_sql(gate).execute(&mut host).await.unwrap();
+                    sqlx::raw_sql(AssertSqlSafe(sql.clone())).execute(&mut host).await.unwrap();
+                    let gate = "SELECT pg_advisory_unlock(1)";
+                    sqlx::raw_sql(gate).execute(&mut host).await.unwrap();
+                }
+            });
+        }
+        while let Some(ended) = work.join_next().await {
+            ended.unwrap();
+        }
+        // A backend hands in its counts when it ends.
+        let others = "SELECT count(*)::text FROM pg_stat_activity
+                       WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        let all_ended = async { while site.value(others).await.as_deref() != Some("0") {} };
+        timeout(Duration::from_secs(10), all_ended).await.expect("somebody is still connected");
+        let deadlocks = "SELECT deadlocks::text FROM pg_stat_database
+                          WHERE datname = current_database()";
+        assert_eq!(site.value(deadlocks).await.as_deref(), Some("0"));
     })
     .await;
 }
