@@ -487,8 +487,11 @@ export interface ConnectContext {
   signal: AbortSignal;
 }
 
-/** What happens to sessions, in the order in which it happens. */
-export type ReconnectEvent =
+/**
+ * What happens to sessions, in the order in which it happens. `agentId` and `qr` can be read of any
+ * event, and are undefined where there is none.
+ */
+export type ReconnectEvent = { agentId?: string; qr?: string } & (
   | { type: 'connecting'; agentId: string; attempt: number }
   | { type: 'connected'; agentId: string; tookMs: number | null }
   /** The connection has held for `stableAfterMs`. */
@@ -501,7 +504,8 @@ export type ReconnectEvent =
   | { type: 'handedOver'; agentId: string }
   /** After a conflict, `stop` or `giveUp`: the session row shows it and the claim is given back. */
   | { type: 'released'; agentId: string }
-  | { type: 'cancelled'; agentId: string };
+  | { type: 'cancelled'; agentId: string }
+);
 
 export interface ReconnectOptions extends ReconnectNumbers {
   /** Called when a session will not be connected any more by itself: `stop` and `giveUp`. */

@@ -60,9 +60,31 @@ test('no static holds state', () => {
   expect(statics.filter((found) => !found.startsWith('src/clock.rs:'))).toEqual([]);
 });
 
-test('unsafe is where N-API wants it', () => {
-  const files = rust.filter((file) => occurrences([file], /\bunsafe\b/).length > 0);
-  expect(files.sort()).toEqual(['src/binding/fast_call.rs', 'src/binding/outcome.rs']);
+test('unsafe code is allowed in two files', () => {
+  const allowing = occurrences(rust, /allow\(unsafe_code\)/).map((found) => found.split(':')[0]);
+  expect(allowing).toEqual(['src/binding/fast_call.rs', 'src/binding/outcome.rs']);
+  expect(occurrences(['src/lib.rs'], /^#!\[deny\(unsafe_code\)\]/)).toHaveLength(1);
+});
+
+test('the wall clock is looked at by diagnosis only', () => {
+  const asked = occurrences(rust, /\b(SystemTime|OffsetDateTime|Utc)::now/);
+  expect(asked.filter((found) => !found.startsWith('src/store/diagnosis.rs:'))).toEqual([]);
+});
+
+test('ARCHITECTURE.md has a reason for each dependency', () => {
+  const read = (file) => fs.readFileSync(path.join(ROOT, file), 'utf8');
+  const tables = read('Cargo.toml').split(/^\[/m);
+  const crates = tables.filter((table) => /^[^\]]*dependencies\]/.test(table)).join('');
+  const all = [
+    ...Array.from(crates.matchAll(/^([\w-]+) = /gm), ([, name]) => name),
+    ...Object.keys(JSON.parse(read('package.json')).dependencies),
+  ];
+  expect(all).toContain('sqlx');
+  expect(all).toContain('commander');
+  const listed = read('ARCHITECTURE.md')
+    .match(/^\|[^|]*\|/gm)
+    .flatMap((cell) => cell.match(/[\w-]+/g));
+  expect(all.filter((name) => !listed.includes(name))).toEqual([]);
 });
 
 test('docs/errors.md has one heading for each code', () => {

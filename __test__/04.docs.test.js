@@ -37,6 +37,15 @@ test('docs/api.md has a heading for every public name', () => {
   expect(names.filter((name) => !headings.includes(name))).toEqual([]);
 });
 
+test('docs/reconnect.md has every reason of an end', () => {
+  const read = (...file) => fs.readFileSync(path.join(ROOT, ...file), 'utf8');
+  const [, union] = /^export type DisconnectReason =([^;]*);/m.exec(read('index.d.ts'));
+  const reasons = Array.from(union.matchAll(/'(\w+)'/g), ([, reason]) => reason);
+  expect(reasons).toContain('loggedOut');
+  const text = read('docs', 'reconnect.md');
+  expect(reasons.filter((reason) => !text.includes(`\`${reason}\``))).toEqual([]);
+});
+
 describe.each(pages)('%s', (file, text) => {
   const blocks = Array.from(text.matchAll(/^```js\n([^]*?)^```/gm), ([, code]) => code);
   if (blocks.length > 0) {

@@ -36,6 +36,9 @@ describe.each(KINDS)('claims on %s', (kind) => {
     });
     expect(typeof claim.fencingToken).toBe('bigint');
     expect(claim.signal.aborted).toBe(false);
+    await guard.claimInstances(['shown', 'shown-2', 'shown-3']);
+    await guard.claimInstances(['shown-2', 'shown-3']);
+    expect(logger.lines).toHaveLength(2); // one a call that brings any
     expect(await sessionRow('shown')).toMatchObject({
       instance_id: 'one',
       instance_hostname: 'host-a',

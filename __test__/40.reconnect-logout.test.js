@@ -2,6 +2,9 @@
 
 // What only a person can ask of a supervised session: to log out, and to pair anew.
 
+const { once } = require('node:events');
+
+const { KEY_A, KEY_B } = require('./support/credentials');
 const { KINDS, freshDatabase, guardsOn, recordingLogger } = require('./support/databases');
 const { FakeSocket, QUICK, Recorder, boom, until } = require('./support/reconnect');
 
@@ -102,6 +105,40 @@ describe.each(KINDS)('logging out and pairing anew on %s', (kind) => {
     await guard.claimInstance(id);
     await scheduler.cancel(id, { logout: true });
     expect(done).toEqual(['clear']);
+    expect(await row(id)).toEqual(ENDED);
+  });
+
+  test('credentials whose key is lost are told of, and forgotten without being opened', async () => {
+    const id = agent();
+    const before = guardOf({ encryptionKey: KEY_A });
+    const claim = await before.claimInstance(id);
+    const baileys = { initAuthCreds: () => ({ nextPreKeyId: 1 }), proto: {} };
+    await (await before.useGuardedAuthState(claim, { baileys })).saveCreds();
+    await before.shutdown();
+    const stored = async () =>
+      (await database.query('SELECT id FROM baileys_guard_auth WHERE agent_id = $1', [id])).rows;
+    expect(await stored()).toHaveLength(1);
+
+    const logger = recordingLogger();
+    const guard = guardOf({ encryptionKey: KEY_B, logger });
+    guard.startHeartbeat();
+    const events = new Recorder();
+    const scheduler = guard.createReconnectScheduler({
+      ...QUICK,
+      onEvent: events.tell,
+      authState: undefined,
+      makeSocket: () => {
+        throw new Error('there is nothing to make a socket of');
+      },
+    });
+    const trouble = once(guard, 'trouble');
+    await scheduler.superviseSession(id);
+    const [{ what, error }] = await trouble;
+    expect(what).toBe(`agent ${id} could not be connected`);
+    expect(await events.next('retry')).toMatchObject({ reason: 'connectFailed', error });
+    expect(logger.lines.map(({ text }) => text)).toContain(`[BAILEYS] ${what}: ${error.message}`);
+    await scheduler.cancel(id, { logout: true });
+    expect(await stored()).toEqual([]);
     expect(await row(id)).toEqual(ENDED);
   });
 

@@ -85,6 +85,14 @@ describe.each(KINDS)('the list of sessions on %s', (kind) => {
     expect(await b.call('list')).toMatchObject([
       { status: 'disconnected', isActive: false, owner: null, reason: null },
     ]);
-    await Promise.all([a.call('stop'), b.call('stop')]);
+
+    // Who is killed while its QR code is shown leaves a row that says so, and nobody to scan for.
+    await b.call('init', 'agent-2', { userId: 'user-1' });
+    await b.kill('SIGKILL');
+    const second = async () => (await a.call('list')).find((one) => one.agentId === 'agent-2');
+    let left = await second();
+    while (left.owner) left = await second();
+    expect(left).toMatchObject({ status: 'disconnected', isActive: false });
+    await a.call('stop');
   });
 });

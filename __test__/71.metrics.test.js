@@ -350,6 +350,7 @@ describe('Prometheus', () => {
     guard.registerMetrics(registry); // again: no harm
     expect(valuesOf(await registry.metrics())['baileys_guard_claims_held']).toBe(0);
     await guard.claimInstance('scraped');
+    await until(() => guard.metrics().pool.inUse === 0); // given back beside the answer
     const scraping = registry.metrics(); // reads before it returns, as the next line does
     const text = guard.metricsText();
     const scraped = valuesOf(await scraping);

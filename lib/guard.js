@@ -14,7 +14,7 @@ const {
   checkOptionalId,
   invalidArgument,
 } = require('./arguments');
-const { useGuardedAuthState } = require('./auth-state');
+const { clearAuthState, useGuardedAuthState } = require('./auth-state');
 const { exportAuthState, importAuthState } = require('./auth-state/transfer');
 const { Claim } = require('./claim');
 const { createCredentials } = require('./credentials');
@@ -83,6 +83,7 @@ class Guard extends EventEmitter {
         for (const agentId of agentIds) checkId(agentId, 'agentId');
         return this.#claimMany(agentIds);
       },
+      clearAuthState: (claim) => clearAuthState(claim, this.#states()),
       checkOpen: () => this.#checkOpen(),
       isBeating: () => this.#heartbeat !== undefined,
     });
@@ -196,7 +197,7 @@ class Guard extends EventEmitter {
       throw error;
     }
     await this.#checkStillOpen([claim]);
-    return this.#take(claim);
+    return this.#take([claim])[0];
   }
 
   async claimInstances(agentIds, options) {
@@ -219,7 +220,7 @@ class Guard extends EventEmitter {
       ({ claims }) => claims,
     );
     await this.#checkStillOpen(answer.claims);
-    const claims = answer.claims.map((claim) => this.#take(claim));
+    const claims = this.#take(answer.claims);
     const inUse = answer.inUse.map(({ agentId, owner }) => ({ agentId, owner: ownerFrom(owner) }));
     return { claims, inUse };
   }
@@ -359,7 +360,7 @@ class Guard extends EventEmitter {
       seize: async (agentId) => {
         checkId(agentId, 'agentId');
         const { claim, settlesAfterMs } = await settle(guard.#native.seize(agentId));
-        return { claim: guard.#take(claim), settlesAfterMs };
+        return { claim: guard.#take([claim])[0], settlesAfterMs };
       },
     };
   }
@@ -477,10 +478,16 @@ class Guard extends EventEmitter {
     this.#checkOpen();
   }
 
-  /** The Claim of a native claim: the same one for the same claim. */
-  #take(nativeClaim) {
-    const known = this.#claims.get(nativeClaim.serial);
-    if (known) return known;
+  /** The Claims of native claims, the same ones for the same claims. One line is logged for all. */
+  #take(nativeClaims) {
+    if (nativeClaims.some(({ serial }) => !this.#claims.has(serial))) {
+      const { instanceHostname, instanceId, logger } = this.#options;
+      logger.info(`[BAILEYS] ✅ Instance claim registered: ${instanceHostname} (${instanceId})`);
+    }
+    return nativeClaims.map((one) => this.#claims.get(one.serial) ?? this.#adopt(one));
+  }
+
+  #adopt(nativeClaim) {
     const claim = new Claim(nativeClaim, {
       instanceId: this.#options.instanceId,
       hostname: this.#options.instanceHostname,
@@ -488,8 +495,6 @@ class Guard extends EventEmitter {
       onRelease: (release) => this.#released(nativeClaim.serial, release),
     });
     this.#claims.set(nativeClaim.serial, claim);
-    const { instanceHostname, instanceId, logger } = this.#options;
-    logger.info(`[BAILEYS] ✅ Instance claim registered: ${instanceHostname} (${instanceId})`);
     void claim.held; // a loss told while the claim was on its way here found nobody to tell
     if (nativeClaim.takeover) this.#listeners.tell('takeover', { agentId: claim.agentId, claim });
     return claim;

@@ -26,6 +26,10 @@ const scheduler = createReconnectScheduler({
   onGiveUp: (agentId, { action, reason, error }) => console.log(agentId, action, reason, error),
   onEvent: (event) => console.log(describe(event)),
 });
+createReconnectScheduler({
+  makeSocket: ({ auth }) => makeWASocket({ auth }),
+  onEvent: ({ type, agentId, qr }) => console.log(type, agentId?.length, qr?.length),
+});
 // @ts-expect-error: no way to connect
 createReconnectScheduler({ jitter: 0 });
 // @ts-expect-error: two ways to connect

@@ -120,4 +120,9 @@ function handled(promise) {
   return promise;
 }
 
-module.exports = { CREDS, storedState, useGuardedAuthState };
+/** Deletes the whole state of a claim, whether it opens or not. */
+function clearAuthState(claim, native) {
+  return storedState(claim, native).clear();
+}
+
+module.exports = { CREDS, clearAuthState, storedState, useGuardedAuthState };

@@ -287,6 +287,11 @@ class Engine {
       else if (attempt) {
         this.#host.listeners.trouble(`agent ${id} is connected, but its connect failed`, error);
       }
+      // Neither WhatsApp nor the network nor another instance: a key, an argument, a fault. It may
+      // last for ever, and nobody else tells of it.
+      if (decision?.reason === 'connectFailed') {
+        this.#host.listeners.trouble(`agent ${id} could not be connected`, error);
+      }
     } finally {
       this.#settled(id);
     }

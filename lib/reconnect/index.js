@@ -20,7 +20,8 @@ class Reconnecting {
 
   /**
    * @param {object} host what a guard lends to its schedulers: `guard`, `native`, `logger`,
-   *   `listeners`, `claimOn(agentId)`, `checkOpen()`, `isBeating()`, `claimFree(agentIds)`
+   *   `listeners`, `claimOn(agentId)`, `clearAuthState(claim)`, `checkOpen()`, `isBeating()`,
+   *   `claimFree(agentIds)`
    */
   constructor(host) {
     let warned = false;

@@ -26,7 +26,7 @@ function supervised(engine, host, options) {
   };
   /** A person's wish to pair anew is for this time. */
   opener.disarm = () => (options.pairAnew = false);
-  opener.forget = async (claim) => clearAuth(await openAuth(host, options, claim));
+  opener.forget = (claim) => forgetAuth(host, options, claim);
   return opener;
 }
 
@@ -39,6 +39,12 @@ async function openAuth(host, { authState }, claim) {
 async function clearAuth(auth) {
   checkFunction(auth.clear, 'authState.clear');
   await auth.clear();
+}
+
+/** The same where no socket has them: ours are not opened for that, for the key may be lost. */
+async function forgetAuth(host, options, claim) {
+  if (options.authState === undefined) return host.clearAuthState(claim);
+  return clearAuth(await openAuth(host, options, claim));
 }
 
 /** One socket and everything that hangs on it. */
@@ -279,7 +285,8 @@ class Socket {
 
   /** Deletes the credentials: through the state that its socket wrote to, which ends with that. */
   async forget() {
-    await clearAuth(this.#auth ?? (await openAuth(this.#host, this.#options, this.#claim)));
+    if (this.#auth) await clearAuth(this.#auth);
+    else await forgetAuth(this.#host, this.#options, this.#claim);
   }
 
   /** Stopped here, to go on elsewhere or later: nobody is connected meanwhile. */

@@ -71,7 +71,7 @@ function checkDuplicates(findings, duplicates) {
     'duplicate agents',
     `${counted(duplicates.length, 'agent')} with more than one row in whatsapp_sessions, of ` +
       `which the newest is used: ${named.join(', ')}${more}`,
-    'delete the older rows and add a unique index on agent_id',
+    'delete the older rows; a unique index on agent_id keeps new ones out, if your own INSERTs allow it',
   );
 }
 

@@ -105,7 +105,7 @@ async function list() {
       agentId,
       userId: row.userId ?? null,
       phoneNumber: shown?.phoneNumber ?? row.phoneNumber ?? null,
-      status: shown?.status ?? row.status ?? 'disconnected',
+      status: shown?.status ?? statusIn(row),
       isActive: row.isActive || shown?.status === 'connected',
       mine,
       owner: owner && briefly(owner),
@@ -116,6 +116,12 @@ async function list() {
       lastConnected: shown?.lastConnected ?? row.lastConnected,
     };
   });
+}
+
+/** What its row says. An owner that died has left there what it was doing. */
+function statusIn({ owner, status }) {
+  const lasts = owner || status === 'conflict' || status === 'error';
+  return (lasts && status) || 'disconnected';
 }
 
 /** Lets messages go out, closes every socket, and then lets others have the agents. */
