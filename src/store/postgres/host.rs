@@ -11,9 +11,11 @@ use uuid::Uuid;
 use super::connection::Sql;
 use crate::error::{Error, Result};
 
-/// Every column with its type, as it is written in SQL, and the most characters it takes.
-pub(super) const COLUMNS: &str = "SELECT a.attname AS name, format_type(a.atttypid, NULL) AS type,
-       CASE WHEN a.atttypid = 'varchar'::regtype AND a.atttypmod > 4 THEN a.atttypmod - 4 END AS length
+/// Every column with its type, as it is written in SQL, and the most characters it takes. Without the
+/// -1 a `char(36)` would be named `character`, and a cast to that leaves one character.
+pub(super) const COLUMNS: &str = "SELECT a.attname AS name, format_type(a.atttypid, -1) AS type,
+       CASE WHEN a.atttypid IN ('varchar'::regtype, 'bpchar'::regtype) AND a.atttypmod > 4
+            THEN a.atttypmod - 4 END AS length
   FROM pg_attribute a
  WHERE a.attrelid = to_regclass('whatsapp_sessions') AND a.attnum > 0 AND NOT a.attisdropped";
 
@@ -60,7 +62,9 @@ impl HostTable {
                 Ok(id) => Ok(Some(id.to_string())),
                 Err(_) => Err(self.not_an_agent()),
             },
-            ("character varying", Some(max)) if agent_id.chars().count() > max as usize => {
+            ("character varying" | "bpchar", Some(max))
+                if agent_id.chars().count() > max as usize =>
+            {
                 Err(Error::argument(
                     "agentId",
                     format!("is longer than the {max} characters of whatsapp_sessions.agent_id"),
@@ -145,10 +149,14 @@ impl Statements<'_> {
         )
     }
 
-    /// `$5` agents → those without a row.
+    /// `$5` agents, of which those that are lost by now are their new owners' to show → those without
+    /// a row.
     fn show(&self) -> String {
         format!(
-            "WITH source AS (SELECT agent_id FROM unnest($5::text[]) AS a (agent_id)), {newest}, {locked},
+            "WITH source AS (
+               SELECT l.agent_id FROM unnest($5::text[]) AS a (agent_id)
+                 JOIN baileys_guard_lease l USING (agent_id) WHERE l.incarnation = $1 AND l.held),
+             {newest}, {locked},
              shown AS (UPDATE whatsapp_sessions s SET {owner} FROM locked WHERE s.id = locked.id)
              SELECT source.agent_id FROM source
               WHERE NOT EXISTS (SELECT 1 FROM newest n WHERE n.agent_id = source.agent_id)
