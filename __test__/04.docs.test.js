@@ -37,6 +37,16 @@ test('docs/api.md has a heading for every public name', () => {
   expect(names.filter((name) => !headings.includes(name))).toEqual([]);
 });
 
+test('docs/benchmarks.md has one place for the table of each benchmark', () => {
+  const { NAMES, PAGE, withTable } = require('../bench/page');
+  const text = fs.readFileSync(PAGE, 'utf8');
+  const tables = /(?:^\|.*\n)+/gm;
+  const replaced = NAMES.reduce((page, name) => withTable(page, name, `| ${name} |\n`), text);
+  expect(replaced.match(tables).sort()).toEqual(NAMES.map((name) => `| ${name} |\n`).sort());
+  expect(replaced.replace(tables, '')).toBe(text.replace(tables, ''));
+  expect(() => withTable(text, 'nothing', '')).toThrow('no table of nothing');
+});
+
 describe.each(pages)('%s', (file, text) => {
   const blocks = Array.from(text.matchAll(/^```js\n([^]*?)^```/gm), ([, code]) => code);
   if (blocks.length > 0) {
