@@ -68,6 +68,21 @@ describe('a server of its own', () => {
     expect(again.held).toBe(true);
   });
 
+  test('nobody is buried for a time in which nobody could beat', async () => {
+    const [owner, other] = [open({ onStoreLost: 'keep' }), open()];
+    owner.startHeartbeat();
+    other.startHeartbeat();
+    const claim = await owner.claimInstance('unburied');
+    const token = claim.fencingToken;
+    await server.stop();
+    await new Promise((resolve) => setTimeout(resolve, 1.5 * TTL));
+    await server.start();
+    // The other one reads again, at the latest by now, and has no fresh sign of the owner's life.
+    await eventually(() => other.claimInstance('meanwhile'));
+    await eventually(() => claim.update({ status: 'connected' }));
+    expect(claim.fencingToken).toBe(token); // it is the same incarnation
+  });
+
   test("with onStoreLost: 'keep' an outage ends nothing until somebody else owns the agent", async () => {
     const owner = open({ onStoreLost: 'keep' });
     owner.startHeartbeat();
@@ -172,6 +187,50 @@ describe('behind a proxy that misbehaves', () => {
       instanceId: guard.instanceId,
       fencingToken: claim.fencingToken,
     });
+  });
+
+  test('three hundred claims whose first answers are all lost are as the database has them', async () => {
+    const guard = through({ leaseTtlMs: 10_000 });
+    guard.startHeartbeat();
+    const agents = Array.from({ length: 300 }, (_, n) => `unanswered-${n}`);
+    const cut = new Set();
+    proxy.onServerBytes((bytes, connection) => {
+      const agent = /unanswered-\d+/.exec(bytes.toString('latin1'))?.[0];
+      if (!agent || cut.has(agent)) return;
+      cut.add(agent);
+      connection.cut();
+    });
+    const claims = await Promise.all(agents.map((agent) => guard.claimInstance(agent)));
+    expect(cut.size).toBe(300);
+    const { rows } = await database.query(
+      "SELECT agent_id, token FROM baileys_guard_lease WHERE held AND agent_id LIKE 'unanswered-%'",
+    );
+    expect(new Map(rows.map(({ agent_id: id, token }) => [id, BigInt(token)]))).toEqual(
+      new Map(claims.map((claim) => [claim.agentId, claim.fencingToken])),
+    );
+    expect(claims.every(({ held }) => held)).toBe(true);
+  }, 30_000);
+
+  test('a notification is only a hint: without any, a claim that waits looks by itself', async () => {
+    const waiting = through();
+    let swallowed = 0;
+    let refused = 0; // each time the answer names the owner
+    proxy.onServerBytes((bytes) => {
+      if (bytes.includes('unheard')) refused++;
+      if (!bytes.includes('baileys_guard\0')) return undefined;
+      swallowed++;
+      return null;
+    });
+    const owner = direct();
+    owner.startHeartbeat();
+    const claim = await owner.claimInstance('unheard');
+    const next = waiting.claimInstance('unheard', { waitMs: 10_000 });
+    await eventually(() => expect(refused).toBe(2)); // it listens, has looked again, and waits
+    await claim.release();
+    const start = performance.now();
+    expect((await next).held).toBe(true);
+    expect(performance.now() - start).toBeLessThan(TTL);
+    expect(swallowed).toBeGreaterThan(0);
   });
 
   test('a claim given up in the middle leaves nothing behind', async () => {

@@ -285,6 +285,8 @@ macro_rules! conformance_suite {
                 from_ones_own_term_before
                 a_thousand_fresh_agents_have_one_winner_each
                 a_thousand_orphans_have_one_winner_each
+                a_thousand_of_all_kinds_have_one_winner_but_the_living
+                a_release_that_races_a_takeover_frees_nothing_of_the_successors
                 tokens_only_grow
             }
             fences {

@@ -175,6 +175,50 @@ pub async fn a_thousand_orphans_have_one_winner_each(site: &Site) {
     }
 }
 
+/// New, released, orphaned and taken ones in one crowd.
+pub async fn a_thousand_of_all_kinds_have_one_winner_but_the_living(site: &Site) {
+    let all = agents(0..1_000);
+    let (fresh, known) = all.split_at(250);
+    let (free, live) = known.split_at(500);
+    let (a, b, c) = (site.member("a").await, site.member("b").await, site.member("c").await);
+    let given = a.try_claim(1, &free[..250]).await.grants;
+    let fences: Vec<_> = given.iter().map(|grant| a.fence(grant)).collect();
+    assert_eq!(a.store.release(&fences, false).await.unwrap().len(), 250);
+    b.try_claim(1, &free[250..]).await;
+    c.try_claim(1, live).await;
+    a.bury(&b, Death::Gone).await;
+    let mut held = c.store.leases(c.id()).await.unwrap();
+
+    let outcome = stampede(site, &all).await;
+    one_winner_each(&outcome, &[fresh, free].concat()).await;
+    let mut still = c.store.leases(c.id()).await.unwrap();
+    held.sort();
+    still.sort();
+    assert_eq!(still, held, "the living keep what they have");
+}
+
+/// A dead owner's releases arrive while its successor claims the same agents.
+pub async fn a_release_that_races_a_takeover_frees_nothing_of_the_successors(site: &Site) {
+    let (a, b) = (site.member("a").await, site.member("b").await);
+    let all = agents(0..1_000);
+    let old = a.try_claim(1, &all).await.grants;
+    b.bury(&a, Death::Silent).await;
+    let mut expected = Vec::new();
+    for old in old.chunks(20) {
+        let fences: Vec<_> = old.iter().map(|grant| a.fence(grant)).collect();
+        let wanted: Vec<_> = old.iter().map(|grant| grant.agent_id.clone()).collect();
+        let (released, claimed) =
+            tokio::join!(a.store.release(&fences, true), b.try_claim(1, &wanted));
+        released.unwrap();
+        expected.extend(claimed.grants.into_iter().map(|grant| (grant.agent_id, grant.token)));
+    }
+    expected.sort();
+    assert_eq!(expected.len(), all.len(), "agents without a successor");
+    let mut leases = b.store.leases(b.id()).await.unwrap();
+    leases.sort();
+    assert_eq!(leases, expected);
+}
+
 pub async fn tokens_only_grow(site: &Site) {
     let mut last = 0;
     let mut owner = site.member("0").await;

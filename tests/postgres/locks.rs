@@ -1,10 +1,13 @@
 //! Rows that somebody else is holding.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use baileys_guard::error::Error;
 use baileys_guard::store::{Death, SessionFilter, SessionUpdate, Written};
 use sqlx::{AssertSqlSafe, PgConnection};
+use tokio::task::JoinSet;
 
 use crate::conformance::{agent, agents};
 use crate::database::connect;
@@ -97,6 +100,64 @@ async fn what_cannot_be_deactivated_is_told_and_free_all_the_same() {
         assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
         b.claim(1, &agent(1)).await;
         drop(somebody);
+    })
+    .await;
+}
+
+/// The host writes all rows in one transaction, in the order that is not ours.
+#[tokio::test(flavor = "multi_thread")]
+async fn bulk_statements_and_a_hosts_bulk_writer_never_stop_each_other() {
+    on_a_database(|site, url| async move {
+        site.with_host_tables().await;
+        site.member("first").await.store.close().await;
+        for number in 0..60 {
+            site.host_row(&agent(number), 1).await;
+        }
+        let database = site.value("SELECT current_database()::text").await.unwrap();
+        site.execute(&format!("ALTER DATABASE {database} SET deadlock_timeout = '20ms'")).await;
+        let done = Arc::new(AtomicBool::new(false));
+        let host = {
+            let (mut host, done) = (connect(&url).await, done.clone());
+            tokio::spawn(async move {
+                let backwards = "DO $$ DECLARE one record; BEGIN
+                     FOR one IN SELECT id FROM whatsapp_sessions ORDER BY id DESC LOOP
+                       UPDATE whatsapp_sessions SET updated_at = now() WHERE id = one.id;
+                     END LOOP; END $$";
+                while !done.load(Ordering::SeqCst) {
+                    sqlx::raw_sql(backwards).execute(&mut host).await.expect("the host's own");
+                }
+            })
+        };
+        let mut bulk = JoinSet::new();
+        for name in ["a", "b", "c"] {
+            let member = site.member(name).await;
+            bulk.spawn(async move {
+                let mut order = agents(0..60);
+                for round in 0..25 {
+                    order.rotate_left(17);
+                    let grants = member.try_claim(round, &order).await.grants;
+                    let won: Vec<_> = grants.iter().map(|grant| grant.agent_id.clone()).collect();
+                    member.show(&won).await;
+                    member.store.refresh_sessions(&member.me).await.unwrap();
+                    let fences: Vec<_> = grants.iter().rev().map(|g| member.fence(g)).collect();
+                    let released = member.store.release(&fences, false).await.unwrap();
+                    assert_eq!(released.len(), won.len());
+                }
+                member.store.close().await;
+            });
+        }
+        bulk.join_all().await;
+        done.store(true, Ordering::SeqCst);
+        host.await.unwrap();
+        // Who was stopped and tried again has told nobody but the server, at the latest as it ended.
+        let others = "SELECT count(*)::text FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        while site.value(others).await.as_deref() != Some("0") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let deadlocks =
+            format!("SELECT deadlocks::text FROM pg_stat_database WHERE datname = '{database}'");
+        assert_eq!(site.value(&deadlocks).await.as_deref(), Some("0"));
     })
     .await;
 }
