@@ -37,6 +37,19 @@ test('docs/api.md has a heading for every public name', () => {
   expect(names.filter((name) => !headings.includes(name))).toEqual([]);
 });
 
+test('docs/proof.md has a row for each mutant, with the test that catches it', () => {
+  const page = fs.readFileSync(path.join(ROOT, 'docs', 'proof.md'), 'utf8');
+  const rows = page.split('\n').map((line) => line.split('|').map((cell) => cell.trim()));
+  const told = rows.filter((cells) => cells.length === 6 && cells[2].startsWith('`src/'));
+  const listed = require('../mutants/list').map(({ name, file, test: { cargo, jest }, short }) => [
+    name,
+    `\`${file}\``,
+    expect.stringContaining(`: \`${(cargo ?? jest)[1]}\``),
+    short ? 'yes' : '',
+  ]);
+  expect(told.map((cells) => cells.slice(1, 5))).toEqual(listed);
+});
+
 test('docs/benchmarks.md has one place for the table of each benchmark', () => {
   const { NAMES, PAGE, withTable } = require('../bench/page');
   const text = fs.readFileSync(PAGE, 'utf8');
