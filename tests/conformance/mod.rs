@@ -283,6 +283,7 @@ macro_rules! conformance_suite {
                 in_a_mixed_batch
                 from_a_live_owner_by_force
                 from_ones_own_term_before
+                from_oneself_under_a_newer_token
                 a_thousand_fresh_agents_have_one_winner_each
                 a_thousand_orphans_have_one_winner_each
                 a_thousand_of_all_kinds_have_one_winner_but_the_living

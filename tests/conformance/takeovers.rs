@@ -98,6 +98,23 @@ pub async fn from_ones_own_term_before(site: &Site) {
     assert!(nothing.is_empty(), "the old term is over");
 }
 
+/// A holder that does not know what became of a write takes a newer token, if nothing has happened to
+/// its lease.
+pub async fn from_oneself_under_a_newer_token(site: &Site) {
+    let a = site.member("a").await;
+    let old = a.claim(5, &agent(1)).await;
+    assert!(a.store.seize(a.id(), &a.fence(&old)).await.unwrap());
+    assert!(!a.store.seize(a.id(), &a.fence(&old)).await.unwrap(), "it is another term");
+    assert!(a.store.release(&[a.fence(&old)], false).await.unwrap().is_empty());
+    let new = a.claim(6, &agent(1)).await;
+    assert!(new.token > old.token && !new.takeover);
+    a.release(&new).await;
+    assert!(!a.store.seize(a.id(), &a.fence(&new)).await.unwrap(), "it was given back");
+    let last = a.claim(7, &agent(1)).await;
+    site.execute("DELETE FROM baileys_guard_lease").await;
+    assert!(!a.store.seize(a.id(), &a.fence(&last)).await.unwrap(), "it is gone");
+}
+
 pub async fn in_a_mixed_batch(site: &Site) {
     let (a, b, c) = (site.member("a").await, site.member("b").await, site.member("c").await);
     let [fresh, live, released, orphan, older, same] = [1, 2, 3, 4, 5, 6].map(agent);
