@@ -218,10 +218,10 @@ export declare function classifyEnd(options: SchedulerOptions, facts: FactsObjec
 
 /** Hits by key in a window: what a `MemoryStore` counts with. */
 export declare function createHitCounter(numbers: Float64Array, maxKeys: number): {
-  increment(key: string, now: number, kind: number): number
-  decrement(key: string, now: number, kind: number): number
-  get(key: string, now: number, kind: number): number
-  reset(key: string, now: number, kind: number): number
+  increment(key: string): number
+  decrement(key: string): number
+  get(key: string): number
+  reset(key: string): number
   setWindow(windowMs: number): number
   clear(): number
   size(): number
@@ -232,10 +232,10 @@ export declare function createKeyRing(current: string | undefined | null, previo
 
 /** Decisions about keys under an algorithm. */
 export declare function createLimits(numbers: Float64Array, options: LimitsOptions): {
-  take(key: string, now: number, kind: number): number
-  peek(key: string, now: number, kind: number): number
-  refund(key: string, now: number, kind: number): number
-  reset(key: string, now: number, kind: number): number
+  take(key: string): number
+  peek(key: string): number
+  refund(key: string): number
+  reset(key: string): number
   clear(): number
   size(): number
 }
@@ -560,7 +560,6 @@ export interface OwnershipStats {
   beatFailures: number
   beatFailuresInARow: number
   claimsGranted: number
-  claimsRefused: number
   claimsLost: number
   takeovers: number
   burials: number

@@ -195,6 +195,26 @@ describe.each(KINDS)('claims on %s', (kind) => {
     });
   });
 
+  test('an agent that is claimed while it is being given back is held by a new claim', async () => {
+    const guard = guardOf();
+    const first = await guard.claimInstance('given-and-taken');
+    const ways = [
+      () => guard.claimInstance('given-and-taken'),
+      async () => (await guard.claimInstances(['other', 'given-and-taken'])).claims,
+    ];
+    for (let round = 0, claim = first; round < 10; round++) {
+      const release = claim.release();
+      const answer = [await ways[round % 2]()].flat();
+      const next = answer.find(({ agentId }) => agentId === 'given-and-taken');
+      await release;
+      expect([claim.held, next.held]).toEqual([false, true]);
+      expect(next.fencingToken).toBeGreaterThan(claim.fencingToken);
+      await next.update({ status: 'connecting' });
+      claim = next;
+    }
+    expect(await guard.getOwner('given-and-taken')).toMatchObject({ instanceId: guard.instanceId });
+  });
+
   test('watchOwnership tells what was released, and stops when told', async () => {
     const [one, two] = [guardOf(), guardOf()];
     const claims = (await one.claimInstances(['watched-1', 'watched-2'])).claims;

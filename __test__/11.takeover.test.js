@@ -96,6 +96,21 @@ describe.each(KINDS)('takeover on %s', (kind) => {
     }
   });
 
+  test('a release that nobody is told of is found by looking again', async () => {
+    const owner = guardOf();
+    owner.startHeartbeat();
+    await owner.claimInstance('released-in-silence');
+    const successor = guardOf();
+    const waiting = successor.claimInstance('released-in-silence', { waitMs: 10_000 });
+    await successor.watchOwnership(() => {}).ready;
+    const start = performance.now();
+    await database.query(
+      "UPDATE baileys_guard_lease SET held = (1 = 0) WHERE agent_id = 'released-in-silence'",
+    );
+    expect((await waiting).held).toBe(true);
+    expect(since(start)).toBeLessThan(TTL); // it looks every fifth of it; the feed after 15 s
+  });
+
   test('a frozen owner is replaced, and after thawing it neither writes nor takes back', async () => {
     const owner = await instance();
     await owner.call('claim', 'frozen');

@@ -5,6 +5,7 @@ const path = require('node:path');
 
 const { KINDS, SILENT, freshDatabase, guardsOn, temporaryFolder } = require('./support/databases');
 const { createGuard, GuardError } = require('..');
+const { resolveOptions } = require('../lib/options');
 
 const refusal = (code, fields = {}) => expect.objectContaining({ code, ...fields });
 
@@ -41,6 +42,18 @@ describe('options', () => {
     expect(error).toBeInstanceOf(GuardError);
     expect(error).toEqual(refusal('ERR_INVALID_OPTION', { option }));
     expect(error.message).toContain(option);
+  });
+
+  test.each([
+    ['LEASE_TTL_MS', '60s', 'leaseTtlMs'],
+    ['LEASE_TTL_MS', '0', 'leaseTtlMs'],
+    ['LEASE_TTL_MS', '-5', 'leaseTtlMs'],
+    ['DATABASE_MAX_CONNECTIONS', '1e1', 'maxConnections'],
+    ['DATABASE_MAX_CONNECTIONS', '1.5', 'maxConnections'],
+  ])('%s=%s in the environment is refused and shown', (variable, text, option) => {
+    expect(() => resolveOptions({}, { [variable]: text })).toThrow(
+      refusal('ERR_INVALID_OPTION', { option, message: expect.stringContaining(text) }),
+    );
   });
 
   test('a password in a URL that cannot be used is not repeated', () => {
@@ -113,6 +126,8 @@ describe.each(KINDS)('arguments on %s', (kind) => {
       [{ lastConnected: 'yesterday-ish' }, 'fields.lastConnected'],
       [{ colour: 'green' }, 'fields.colour'],
       ['connected', 'fields'],
+      [undefined, 'fields'],
+      [null, 'fields'],
     ]) {
       await expect(claim.update(fields)).rejects.toEqual(
         refusal('ERR_INVALID_ARGUMENT', { argument }),
@@ -245,13 +260,28 @@ describe('a database that is not there', () => {
     await guard.shutdown();
   });
 
-  test('a folder, a text file, a file below a file', async () => {
+  test('a PostgreSQL server without that database, and one that refuses the login', async () => {
+    const { url } = await freshDatabase('postgres');
+    const [nowhere, nobody] = [new URL(url), new URL(url)];
+    nowhere.pathname = '/no_such_database';
+    nobody.username = 'no_such_role';
+    for (const { href } of [nowhere, nobody]) {
+      const guard = createGuard({ databaseUrl: href, logger: SILENT });
+      const error = await guard.claimInstance('a').catch((caught) => caught);
+      expect(error).toEqual(gone);
+      expect(error.message).toContain('no_such');
+      await guard.shutdown();
+    }
+  });
+
+  test('a folder, a text file, a file below a file, a file in a folder that is missing', async () => {
     const folder = temporaryFolder();
     const text = path.join(folder, 'text.db');
     fs.writeFileSync(text, 'no database at all, just a text that is long enough'.repeat(100));
     for (const [file, code] of [
       [folder, 'ERR_DATABASE_UNAVAILABLE'],
       [path.join(text, 'below.db'), 'ERR_DATABASE_UNAVAILABLE'],
+      [path.join(folder, 'not-mounted', 'text.db'), 'ERR_DATABASE_UNAVAILABLE'],
       [text, 'ERR_DATABASE'],
     ]) {
       const guard = createGuard({ databaseUrl: `sqlite:${file}`, logger: SILENT });

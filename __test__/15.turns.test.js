@@ -17,16 +17,18 @@ test('a process that writes without a pause does not starve another one', async 
   const guard = guardsOn(database, { leaseTtlMs: 1500 })();
   const heartbeat = guard.startHeartbeat();
   const claim = await guard.claimInstance('patient');
-  const waits = [];
+  // What the other one writes while this one waits for its turn. Counted, not timed: on a busy
+  // machine every wait is long.
+  const overtaken = [];
   for (let n = 0; n < 100; n++) {
-    const start = performance.now();
+    const before = await writer.call('writes');
     await claim.update({ phoneNumber: String(n) });
-    waits.push(performance.now() - start);
+    overtaken.push((await writer.call('writes')) - before);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
-  waits.sort((a, b) => a - b);
-  expect(waits[50]).toBeLessThan(100); // milliseconds, on a busy machine
-  expect(waits[99]).toBeLessThan(400);
+  overtaken.sort((a, b) => a - b);
+  expect(overtaken[50]).toBeLessThan(50);
+  expect(overtaken[99]).toBeLessThan(250);
   expect(heartbeat.stats()).toMatchObject({ failures: 0 });
   // It is not that the other one has stopped.
   await Promise.all(agents.map((agentId) => writer.call('release', agentId)));

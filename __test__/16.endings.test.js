@@ -8,7 +8,7 @@ const { startProxy } = require('./support/proxy');
 const { createGuard } = require('..');
 
 const until = async (check, timeoutMs = 10_000) => {
-  for (const end = Date.now() + timeoutMs; !check();) {
+  for (const end = Date.now() + timeoutMs; !(await check());) {
     if (Date.now() > end) throw new Error(`not within ${timeoutMs} ms: ${check}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
@@ -135,6 +135,24 @@ test('a write whose answer is lost does not bring back a lease that is gone', as
   expect(cut).toBe(true);
   expect(claim.held).toBe(false);
   expect((await database.query('SELECT 1 FROM baileys_guard_lease')).rows).toEqual([]);
+});
+
+test('a claim that waits for its turn does not outwait the shutdown', async () => {
+  const database = await createDatabase({ template: 'migrated' });
+  await guardsOn(database)().claimInstance('held-elsewhere');
+  const guard = createGuard({ databaseUrl: database.url, logger: SILENT }); // looks every 12 s
+  const waiting = guard.claimInstance('held-elsewhere', { waitMs: 60_000 }).catch((error) => error);
+  const lookedSinceItListens = () =>
+    database.query(`
+      SELECT 1 FROM pg_stat_activity look JOIN pg_stat_activity listening USING (datname)
+       WHERE datname = current_database() AND look.state = 'idle'
+         AND look.query LIKE '%beat_age_ms%' AND listening.query LIKE 'LISTEN%'
+         AND look.query_start > listening.query_start`);
+  await until(async () => (await lookedSinceItListens()).rows.length > 0);
+  const start = performance.now();
+  await guard.shutdown();
+  expect(await waiting).toMatchObject({ code: 'ERR_SHUT_DOWN' });
+  expect(performance.now() - start).toBeLessThan(5000);
 });
 
 test("with onStoreLost: 'keep' a refusal of the old term does not end the new one", async () => {

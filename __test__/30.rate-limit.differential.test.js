@@ -28,7 +28,8 @@ function infoOf(value) {
   if (value === undefined) return undefined;
   const { current, ...info } = value;
   const hidden = Object.getOwnPropertyDescriptor(value, 'current');
-  return { ...info, current: hidden };
+  const isPlain = Object.getPrototypeOf(value) === Object.prototype;
+  return { ...info, current: hidden, isPlain };
 }
 
 async function run(described, library) {

@@ -34,7 +34,7 @@ async function middlewareRows({ log }) {
     for (const keys of [1, 100_000]) {
       log(`middleware, ${label}, ${keys} keys`);
       const { perSecond: ours } = await measure(`middleware:${response}`, 'ours', keys);
-      for (const peer of PEERS) {
+      for (const peer of [...PEERS, 'the least work']) {
         const { perSecond } = await measure(`middleware:${response}`, peer, keys);
         rows.push({
           what: `${label}, ${keys.toLocaleString('en-US')} ${keys === 1 ? 'key' : 'keys'}`,

@@ -21,14 +21,19 @@ class Claim {
   #hostname;
   #instanceId;
   #onEnd;
+  #onRelease;
   #beforeRelease = [];
 
-  /** Made by a guard only. `onEnd(claim, error)` runs once, when the claim is lost or released. */
-  constructor(native, { instanceId, hostname, onEnd }) {
+  /**
+   * Made by a guard only. `onEnd(claim, error)` runs once, when the claim is lost or released;
+   * `onRelease(release)` gets the promise of a release that begins.
+   */
+  constructor(native, { instanceId, hostname, onEnd, onRelease }) {
     this.#native = native;
     this.#instanceId = instanceId;
     this.#hostname = hostname;
     this.#onEnd = onEnd;
+    this.#onRelease = onRelease;
     watchSignal(this.#controller.signal, () => this.held);
   }
 
@@ -74,11 +79,17 @@ class Claim {
   async release(options) {
     const { deactivate } = checkObject(options, 'options');
     checkOptionalBoolean(deactivate, 'deactivate');
+    const release = this.#giveBack(deactivate ?? false);
+    this.#onRelease(release);
+    await release;
+  }
+
+  async #giveBack(deactivate) {
     await this.flush();
     // Before the database is asked: from then on somebody else may have the agent, however long the
     // answer takes, and whatever it is.
     if (this.held) this.end('released');
-    await this.#settle(this.#native.release(deactivate ?? false));
+    await this.#settle(this.#native.release(deactivate));
   }
 
   /** Awaits `fn` before the agent is given back: writes that are under way belong to this claim. */
@@ -154,6 +165,9 @@ function watchSignal(signal, ask) {
 }
 
 function checkFields(fields) {
+  if (fields === undefined || fields === null) {
+    throw invalidArgument('fields', `must be an object, got ${describe(fields)}`);
+  }
   const { status, phoneNumber, qrCode, isActive, lastConnected, ...unknown } = checkObject(
     fields,
     'fields',

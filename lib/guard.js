@@ -37,6 +37,7 @@ class Guard extends EventEmitter {
   #options;
   #credentials;
   #claims = new Map(); // serial of the native claim -> Claim
+  #releases = new Map(); // serial of a native claim -> promise of its release, while that goes on
   #watchers = new Set(); // of watchOwnership
   #listeners;
   #heartbeat;
@@ -186,7 +187,10 @@ class Guard extends EventEmitter {
     this.#checkOpen();
     let claim;
     try {
-      claim = await settle(this.#native.claim(agentId, user, waitMs));
+      claim = await this.#claimHeld(
+        () => settle(this.#native.claim(agentId, user, waitMs)),
+        (granted) => [granted],
+      );
     } catch (error) {
       if (error instanceof AgentInUseError) this.#insight.claimRefused(agentId, error.owner);
       throw error;
@@ -210,7 +214,10 @@ class Guard extends EventEmitter {
 
   async #claimMany(agentIds, user) {
     this.#checkOpen();
-    const answer = await settle(this.#native.claimMany(agentIds, user));
+    const answer = await this.#claimHeld(
+      () => settle(this.#native.claimMany(agentIds, user)),
+      ({ claims }) => claims,
+    );
     await this.#checkStillOpen(answer.claims);
     const claims = answer.claims.map((claim) => this.#take(claim));
     const inUse = answer.inUse.map(({ agentId, owner }) => ({ agentId, owner: ownerFrom(owner) }));
@@ -447,6 +454,21 @@ class Guard extends EventEmitter {
     }
   }
 
+  /**
+   * Asks for claims that go on being held. One that is just being given back may still be answered:
+   * its release is waited for, and the agent claimed anew.
+   */
+  async #claimHeld(ask, claimsOf) {
+    for (;;) {
+      const answer = await ask();
+      const given = claimsOf(answer).filter(
+        (claim) => this.#releases.has(claim.serial) || claim.ended() === 'released',
+      );
+      if (given.length === 0) return answer;
+      await Promise.allSettled(given.map(({ serial }) => this.#releases.get(serial)));
+    }
+  }
+
   /** A claim that came too late for `beforeRelease` is given back, and nobody gets to see it. */
   async #checkStillOpen(nativeClaims) {
     if (!this.#shutdown) return;
@@ -463,6 +485,7 @@ class Guard extends EventEmitter {
       instanceId: this.#options.instanceId,
       hostname: this.#options.instanceHostname,
       onEnd: (ended, error) => this.#ended(nativeClaim.serial, ended, error),
+      onRelease: (release) => this.#released(nativeClaim.serial, release),
     });
     this.#claims.set(nativeClaim.serial, claim);
     const { instanceHostname, instanceId, logger } = this.#options;
@@ -470,6 +493,12 @@ class Guard extends EventEmitter {
     void claim.held; // a loss told while the claim was on its way here found nobody to tell
     if (nativeClaim.takeover) this.#listeners.tell('takeover', { agentId: claim.agentId, claim });
     return claim;
+  }
+
+  async #released(serial, release) {
+    this.#releases.set(serial, release);
+    await Promise.allSettled([release]);
+    if (this.#releases.get(serial) === release) this.#releases.delete(serial);
   }
 
   #ended(serial, claim, error) {

@@ -31,7 +31,6 @@ function freshInstanceId(hostname) {
 }
 
 function number(value, option, { min, max, integer = false }) {
-  // From the environment everything is text; an option given as text is a mistake.
   if (typeof value !== 'number' || !(value >= min && value <= max)) {
     throw invalidOption(
       option,
@@ -44,8 +43,10 @@ function number(value, option, { min, max, integer = false }) {
   return value;
 }
 
-function numberFromEnvironment(text) {
-  return /^\s*\d+(\.\d+)?\s*$/.test(text) ? Number(text) : NaN;
+/** From the environment everything is text; an option given as text is a mistake. */
+function numberFromText(text, option, variable) {
+  if (/^\s*-?\d+(\.\d+)?\s*$/.test(text)) return Number(text);
+  throw invalidOption(option, `must be a number, got ${JSON.stringify(text)} from ${variable}`);
 }
 
 function id(value, option) {
@@ -84,7 +85,7 @@ function resolveOptions(given = {}, env = process.env) {
   }
   // An empty variable is how compose files and shells write "not set".
   const from = (option, variable, parse = (text) => text) =>
-    given[option] ?? (env[variable] ? parse(env[variable]) : undefined);
+    given[option] ?? (env[variable] ? parse(env[variable], option, variable) : undefined);
 
   const instanceHostname = id(given.instanceHostname ?? os.hostname(), 'instanceHostname');
   const databaseUrl = from('databaseUrl', 'DATABASE_URL') ?? 'sqlite:baileys-guard.db';
@@ -103,16 +104,12 @@ function resolveOptions(given = {}, env = process.env) {
       from('instanceId', 'INSTANCE_ID') ?? freshInstanceId(instanceHostname.slice(0, 200)),
       'instanceId',
     ),
-    leaseTtlMs: number(
-      from('leaseTtlMs', 'LEASE_TTL_MS', numberFromEnvironment) ?? 60_000,
-      'leaseTtlMs',
-      {
-        min: MIN_TTL_MS,
-        max: MAX_TTL_MS,
-      },
-    ),
+    leaseTtlMs: number(from('leaseTtlMs', 'LEASE_TTL_MS', numberFromText) ?? 60_000, 'leaseTtlMs', {
+      min: MIN_TTL_MS,
+      max: MAX_TTL_MS,
+    }),
     maxConnections: number(
-      from('maxConnections', 'DATABASE_MAX_CONNECTIONS', numberFromEnvironment) ?? 5,
+      from('maxConnections', 'DATABASE_MAX_CONNECTIONS', numberFromText) ?? 5,
       'maxConnections',
       { min: 1, max: 1000, integer: true },
     ),

@@ -172,8 +172,13 @@ module.exports = [
   {
     name: 'whoever was granted an agent is shown, whoever has it by now',
     file: 'src/store/postgres/host.rs',
-    find: 'USING (agent_id) WHERE l.incarnation = $1 AND l.held),\n             {newest}, {locked},\n             shown',
-    replace: 'USING (agent_id)),\n             {newest}, {locked},\n             shown',
+    find: `USING (agent_id)
+                WHERE l.incarnation = $1 AND l.held),
+             {newest}, {locked},
+             shown`,
+    replace: `USING (agent_id)),
+             {newest}, {locked},
+             shown`,
     test: conformanceOnPostgres('sessions::a_superseded_owner_is_not_shown'),
   },
   {

@@ -27,7 +27,10 @@ function cpu(action) {
 }
 
 const MEASURES = {
-  /** Middleware calls a second of processor time, with so many keys. */
+  /**
+   * Middleware calls a second of processor time, with so many keys. What calls are made with is made
+   * before the clock runs: Node's responses take as long to make as a limiter.
+   */
   async middleware(response) {
     const keys = Array.from({ length: Number(number) }, (_, i) => address(i));
     const limiter = SUBJECTS[subject].middleware();
@@ -35,18 +38,24 @@ const MEASURES = {
     const CALLS = 200_000;
     let passed = 0;
     const next = () => (passed += 1);
+    const batch = async (calls) => {
+      for (const { request, response } of calls) limiter(request, response, next);
+      await turn(); // whoever answers later has answered by then
+    };
     const round = async () => {
+      let seconds = 0;
       for (let i = 0; i < CALLS; i += 500) {
-        for (let j = i; j < i + 500; j += 1) {
-          const request = { ip: keys[(j * 7919) % keys.length], headers: {} };
-          limiter(request, make(), next);
-        }
-        await turn(); // whoever answers later has answered by then
+        const calls = Array.from({ length: 500 }, (_, j) => ({
+          request: { ip: keys[((i + j) * 7919) % keys.length], headers: {} },
+          response: make(),
+        }));
+        seconds += await cpu(() => batch(calls));
       }
+      return seconds;
     };
     await round();
     let best = Infinity;
-    for (let i = 0; i < 6; i += 1) best = Math.min(best, await cpu(round));
+    for (let i = 0; i < 6; i += 1) best = Math.min(best, await round());
     if (passed !== 7 * CALLS) throw new Error(`${passed} calls passed`);
     return { perSecond: CALLS / best };
   },

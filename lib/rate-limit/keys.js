@@ -4,6 +4,8 @@
 // '1' apart, and two objects too. Native tables take a text and a number for its kind, which
 // says the same.
 
+const { KEY_KIND, NOW } = require('./numbers');
+
 const STRING = 0;
 const NUMBER = 1;
 const UNDEFINED = 2;
@@ -51,4 +53,16 @@ function textOf(key) {
   }
 }
 
-module.exports = { kindOf, textOf };
+/**
+ * Lays down beside a key what a native table has to know of it.
+ *
+ * @param {Float64Array} numbers what is shared with the table
+ * @returns {string} the key's text, which is what the table is called with
+ */
+function handOver(key, now, numbers) {
+  numbers[NOW] = now;
+  numbers[KEY_KIND] = kindOf(key);
+  return textOf(key);
+}
+
+module.exports = { handOver, kindOf, textOf };

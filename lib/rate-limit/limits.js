@@ -7,7 +7,7 @@
 // told. `MemoryLimits` and `DatabaseLimits` answer the same calls; the latter with promises.
 
 const native = require('../native');
-const { kindOf, textOf } = require('./keys');
+const { handOver } = require('./keys');
 const { DEFAULT_MAX_KEYS, OverflowWarning, checkMaxKeys } = require('./memory-store');
 const numbers = require('./numbers');
 
@@ -53,7 +53,7 @@ class MemoryLimits {
     this.#numbers[numbers.LIMIT] = limit;
     this.#numbers[numbers.POINTS] = points;
     this.#numbers[numbers.WAITS] = waits ? 1 : 0;
-    const allowed = this.#limits.take(textOf(key), now, kindOf(key)) === 1;
+    const allowed = this.#limits.take(handOver(key, now, this.#numbers)) === 1;
     if (this.#numbers[numbers.OVERFLOWING] !== 0) this.#overflow.tell(now);
     return this.#decision(allowed, now);
   }
@@ -62,18 +62,19 @@ class MemoryLimits {
   peek(key, limit) {
     const now = Date.now();
     this.#numbers[numbers.LIMIT] = limit;
-    return this.#decision(this.#limits.peek(textOf(key), now, kindOf(key)) === 1, now);
+    const allowed = this.#limits.peek(handOver(key, now, this.#numbers)) === 1;
+    return this.#decision(allowed, now);
   }
 
   refund(key, limit, points, hitAt) {
     this.#numbers[numbers.LIMIT] = limit;
     this.#numbers[numbers.POINTS] = points;
     this.#numbers[numbers.HIT_AT] = hitAt;
-    this.#limits.refund(textOf(key), Date.now(), kindOf(key));
+    this.#limits.refund(handOver(key, Date.now(), this.#numbers));
   }
 
   resetKey(key) {
-    this.#limits.reset(textOf(key), 0, kindOf(key));
+    this.#limits.reset(handOver(key, 0, this.#numbers));
   }
 
   resetAll() {

@@ -11,7 +11,7 @@
 const native = require('../native');
 const { checkObject, describe } = require('../arguments');
 const { invalidOption } = require('../errors');
-const { kindOf, textOf } = require('./keys');
+const { handOver } = require('./keys');
 const numbers = require('./numbers');
 
 const DEFAULT_MAX_KEYS = 1_000_000;
@@ -81,12 +81,8 @@ class MemoryStore {
     this.#overflow.logger = logger ?? console;
   }
 
-  [HIT](key) {
-    const now = Date.now();
-    const hits =
-      typeof key === 'string'
-        ? this.#counter.increment(key, now, 0)
-        : this.#counter.increment(textOf(key), now, kindOf(key));
+  [HIT](key, now) {
+    const hits = this.#counter.increment(handOver(key, now, this.#numbers));
     if (this.#numbers[numbers.OVERFLOWING] !== 0) this.#overflow.tell(now);
     return hits;
   }
@@ -96,21 +92,21 @@ class MemoryStore {
   }
 
   async increment(key) {
-    const totalHits = this[HIT](key);
+    const totalHits = this[HIT](key, Date.now());
     return { totalHits, resetTime: new Date(this[RESET_AT]) };
   }
 
   async decrement(key) {
-    this.#counter.decrement(textOf(key), Date.now(), kindOf(key));
+    this.#counter.decrement(handOver(key, Date.now(), this.#numbers));
   }
 
   async get(key) {
-    const totalHits = this.#counter.get(textOf(key), Date.now(), kindOf(key));
+    const totalHits = this.#counter.get(handOver(key, Date.now(), this.#numbers));
     return totalHits < 0 ? undefined : { totalHits, resetTime: new Date(this[RESET_AT]) };
   }
 
   async resetKey(key) {
-    this.#counter.reset(textOf(key), 0, kindOf(key));
+    this.#counter.reset(handOver(key, 0, this.#numbers));
   }
 
   async resetAll() {

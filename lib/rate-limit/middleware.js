@@ -24,7 +24,6 @@ class Call {
     this.key = undefined;
     this.limit = undefined;
     this.used = 0;
-    this.remaining = 0;
     this.resetTime = undefined;
     this.refused = false;
     this.hitAt = 0;
@@ -33,16 +32,32 @@ class Call {
   }
 }
 
-const DONE = Promise.resolve();
 /** A property that is not enumerable, writable or configurable; used again for each request. */
 const CURRENT = { value: 0 };
 
-/** Goes on with a value, now or when it is there, and knows what time it is then. */
-function step(value, next, call) {
-  if (!isThenable(value)) return next(value, call);
-  return Promise.resolve(value).then((settled) => {
+/**
+ * The request property. To its users it is a plain object, and therefore has the prototype of one;
+ * a constructor makes it because V8 then knows beforehand that there will be a sixth property.
+ */
+function Info({ limit, used, resetTime, key }, remaining) {
+  this.limit = limit;
+  this.used = used;
+  this.remaining = remaining;
+  this.resetTime = resetTime;
+  this.key = key;
+  // The name of before version 7, kept out of sight.
+  CURRENT.value = used;
+  Object.defineProperty(this, 'current', CURRENT);
+}
+Info.prototype = Object.prototype;
+
+const DONE = Promise.resolve();
+
+/** Goes on with a value when it is there, and knows what time it is then. */
+function later(promise, next, call) {
+  return Promise.resolve(promise).then((value) => {
     call.now = Date.now();
-    return next(settled, call);
+    return next(value, call);
   });
 }
 
@@ -65,7 +80,9 @@ function createMiddleware(options, used, { validations, decides, tally }) {
 
   function afterSkip(skipped, call) {
     if (skipped) return void call.next();
-    return step(keyGenerator(call.request, call.response), decides ? ask : count, call);
+    const key = keyGenerator(call.request, call.response);
+    if (isThenable(key)) return later(key, decides ? ask : count, call);
+    return decides ? ask(key, call) : count(key, call);
   }
 
   // A store that counts: increment, then look at the limit.
@@ -116,22 +133,23 @@ function createMiddleware(options, used, { validations, decides, tally }) {
   function counted(call) {
     if (pending.positiveHits) validations.run('positiveHits', call.used);
     if (pending.singleCount) validations.run('singleCount', call.request, store, call.key);
-    return step(limitOf(call), judge, call);
+    const limit = limitOf(call);
+    return isThenable(limit) ? later(limit, judge, call) : judge(limit, call);
   }
 
   function judge(limit, call) {
     if (pending.limit) validations.run('limit', limit);
     call.limit = limit;
-    call.remaining = Math.max(limit - call.used, 0);
     call.refused = call.used > limit;
-    return tell(call);
+    return tell(Math.max(limit - call.used, 0), call);
   }
 
   // A store that decides: look at the limit, then take.
 
   function ask(key, call) {
     call.key = key;
-    return step(limitOf(call), take, call);
+    const limit = limitOf(call);
+    return isThenable(limit) ? later(limit, take, call) : take(limit, call);
   }
 
   function take(limit, call) {
@@ -153,12 +171,11 @@ function createMiddleware(options, used, { validations, decides, tally }) {
   function decided(decision, call) {
     call.now = decision.now;
     call.used = decision.used;
-    call.remaining = decision.remaining;
     call.resetTime = decision.resetTime;
     call.refused = !decision.allowed;
     call.hitAt = decision.hitAt;
     if (pending.singleCount) validations.run('singleCount', call.request, store, call.key);
-    return tell(call);
+    return tell(decision.remaining, call);
   }
 
   // From here on both ways are one.
@@ -169,14 +186,11 @@ function createMiddleware(options, used, { validations, decides, tally }) {
       : limitOption;
   }
 
-  function tell(call) {
-    const { limit, used, remaining, resetTime, key, request, response } = call;
+  function tell(remaining, call) {
+    const { request, response } = call;
+    const info = new Info(call, remaining);
     if (call.refused) tally.refused += 1;
     else tally.allowed += 1;
-    const info = { limit, used, remaining, resetTime, key };
-    // The name of before version 7, kept out of sight.
-    CURRENT.value = used;
-    Object.defineProperty(info, 'current', CURRENT);
     call.info = info;
     request[requestPropertyName] = info;
     if (legacyHeaders && !response.headersSent) {
@@ -198,7 +212,7 @@ function createMiddleware(options, used, { validations, decides, tally }) {
         return finish(undefined, call);
       case 'draft-8': {
         const name = typeof identifier === 'function' ? identifier(request, response) : identifier;
-        return step(name, tellDraft8, call);
+        return isThenable(name) ? later(name, tellDraft8, call) : tellDraft8(name, call);
       }
       default:
         validations.run('headersDraftVersion', standardHeaders);
@@ -232,7 +246,9 @@ function createMiddleware(options, used, { validations, decides, tally }) {
     if (!tells) return refuse(call);
     const seconds =
       typeof retryAfter === 'function' ? retryAfter(call.request, call.response) : retryAfter;
-    return step(seconds, tellRetryAfter, call);
+    return isThenable(seconds)
+      ? later(seconds, tellRetryAfter, call)
+      : tellRetryAfter(seconds, call);
   }
 
   function tellRetryAfter(seconds, call) {
@@ -252,7 +268,8 @@ function createMiddleware(options, used, { validations, decides, tally }) {
     try {
       const call = new Call(request, response, next);
       if (givesBack) call.endings = watch(options, response);
-      outcome = step(skip(request, response), afterSkip, call);
+      const skipped = skip(request, response);
+      outcome = isThenable(skipped) ? later(skipped, afterSkip, call) : afterSkip(skipped, call);
     } catch (error) {
       outcome = Promise.reject(error);
     }

@@ -13,6 +13,8 @@ module.exports = {
   OVERFLOWING: 6, // 1 while new keys share one count because there is no room
   HIT_AT: 7, // in: when the hit that is given back was made
   WAITS: 8, // in: 1 when whoever asks waits for a turn, so that no refusal is counted
+  NOW: 9, // in: the time, by JavaScript's clock
+  KEY_KIND: 10, // in: what the key is besides its text
 
-  create: () => new Float64Array(9),
+  create: () => new Float64Array(11),
 };

@@ -254,7 +254,7 @@ class Validations {
     this.enabled =
       typeof validate === 'boolean' ? { default: validate } : { default: true, ...validate };
     /** Which have still to run, so that a request asks with one property read. */
-    this.pending = {};
+    this.pending = { ...CHECKS };
     for (const name of NAMES)
       this.pending[name] = Boolean(this.enabled[name] ?? this.enabled.default);
     this.logger = logger;

@@ -21,47 +21,44 @@ use std::rc::Rc;
 use napi::bindgen_prelude::{Float64Array, FromNapiValue, JsObjectValue, Object};
 use napi::{Env, Error, Result, Unknown, sys};
 
-const MAX_ARGUMENTS: usize = 3;
-
-/// The arguments of one call.
+/// The argument of one call. There is at most one: each costs, so further numbers are shared.
 pub struct FastCall {
     env: sys::napi_env,
-    arguments: [sys::napi_value; MAX_ARGUMENTS],
+    argument: sys::napi_value,
 }
 
 impl FastCall {
-    /// The number at this place.
-    pub fn number(&self, index: usize) -> Result<f64> {
+    /// The argument, which is a number.
+    pub fn number(&self) -> Result<f64> {
         let mut number = 0.0;
-        let status =
-            unsafe { sys::napi_get_value_double(self.env, self.arguments[index], &mut number) };
+        let status = unsafe { sys::napi_get_value_double(self.env, self.argument, &mut number) };
         expect(status, "expected a number").map(|()| number)
     }
 
-    /// The string at this place, as UTF-16: in UTF-8 lone surrogates would become equal.
-    pub fn text<T>(&self, index: usize, run: impl FnOnce(&[u16]) -> T) -> Result<T> {
+    /// The argument, which is a string, as UTF-16: in UTF-8 lone surrogates would become equal.
+    pub fn text<T>(&self, run: impl FnOnce(&[u16]) -> T) -> Result<T> {
         let mut short = [0; 128];
-        let length = self.read(index, &mut short)?;
+        let length = self.read(&mut short)?;
         if length < short.len() - 1 {
             return Ok(run(&short[..length]));
         }
         // It may be longer than what was read. Asked with no buffer, N-API tells the length.
         let mut length = 0;
         let status = unsafe {
-            let (text, none) = (self.arguments[index], ptr::null_mut());
-            sys::napi_get_value_string_utf16(self.env, text, none, 0, &mut length)
+            let none = ptr::null_mut();
+            sys::napi_get_value_string_utf16(self.env, self.argument, none, 0, &mut length)
         };
         expect(status, "expected a string")?;
         let mut long = vec![0; length + 1];
-        let length = self.read(index, &mut long)?;
+        let length = self.read(&mut long)?;
         Ok(run(&long[..length]))
     }
 
-    fn read(&self, index: usize, buffer: &mut [u16]) -> Result<usize> {
+    fn read(&self, buffer: &mut [u16]) -> Result<usize> {
         let mut length = 0;
         let status = unsafe {
             let (at, size) = (buffer.as_mut_ptr(), buffer.len());
-            sys::napi_get_value_string_utf16(self.env, self.arguments[index], at, size, &mut length)
+            sys::napi_get_value_string_utf16(self.env, self.argument, at, size, &mut length)
         };
         expect(status, "expected a string").map(|()| length)
     }
@@ -129,11 +126,10 @@ unsafe extern "C" fn finish<S>(_env: sys::napi_env, data: *mut c_void, _hint: *m
 }
 
 unsafe extern "C" fn call<S>(env: sys::napi_env, info: sys::napi_callback_info) -> sys::napi_value {
-    let mut arguments = [ptr::null_mut(); MAX_ARGUMENTS];
-    let (mut count, mut data) = (MAX_ARGUMENTS, ptr::null_mut());
+    let (mut argument, mut count, mut data) = (ptr::null_mut(), 1, ptr::null_mut());
     let status = unsafe {
-        let at = arguments.as_mut_ptr();
-        sys::napi_get_cb_info(env, info, &mut count, at, ptr::null_mut(), &mut data)
+        let this = ptr::null_mut();
+        sys::napi_get_cb_info(env, info, &mut count, &mut argument, this, &mut data)
     };
     let answer = catch_unwind(AssertUnwindSafe(|| {
         expect(status, "cannot read the arguments")?;
@@ -142,7 +138,7 @@ unsafe extern "C" fn call<S>(env: sys::napi_env, info: sys::napi_callback_info) 
             .state
             .try_borrow_mut()
             .map_err(|_| Error::from_reason("called from within a call".to_owned()))?;
-        (bound.method)(&mut state, &FastCall { env, arguments })
+        (bound.method)(&mut state, &FastCall { env, argument })
     }));
     let problem = match answer {
         Ok(Ok(number)) => {

@@ -1,6 +1,6 @@
 //! How a claim comes to be held: granted by the database, entered here, shown in the host's table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -40,8 +40,10 @@ impl Inner {
                 }
                 return Err(Error::Internal("registered and was buried, again and again".into()));
             }
+            let granted: HashSet<&str> =
+                claimed.grants.iter().map(|grant| grant.agent_id.as_str()).collect();
+            agents.retain(|agent| !granted.contains(agent.as_str()));
             for grant in claimed.grants {
-                agents.retain(|agent| *agent != grant.agent_id);
                 silent_before |= grant.after_silence;
                 fresh.push(self.enter(grant, &term));
             }
@@ -145,12 +147,9 @@ impl Inner {
         for claim in agents.iter().filter_map(|agent| self.ledger.get(agent)) {
             self.store.seize(term.incarnation(), &claim.fence()).await?;
         }
+        let wanted: HashSet<&String> = agents.iter().collect();
         let leases = self.store.leases(term.incarnation()).await?;
-        Ok(leases
-            .into_iter()
-            .map(|(agent, _)| agent)
-            .filter(|agent| agents.contains(agent))
-            .collect())
+        Ok(leases.into_iter().map(|(agent, _)| agent).filter(|a| wanted.contains(a)).collect())
     }
 
     fn in_use(&self, owner: Owner) -> InUse {
@@ -186,10 +185,12 @@ pub(super) async fn take_up_again(inner: Arc<Inner>) {
         }
         tokio::time::sleep(inner.settings.ttl / 5).await;
     };
+    let tokens: HashMap<_, _> =
+        claimed.grants.into_iter().map(|grant| (grant.agent_id, grant.token)).collect();
     for agent in &agents {
         let Some(claim) = inner.ledger.get(agent) else { continue };
-        match claimed.grants.iter().find(|grant| grant.agent_id == *agent) {
-            Some(grant) => claim.renewed_as(grant.token, term.clone()),
+        match tokens.get(agent) {
+            Some(token) => claim.renewed_as(*token, term.clone()),
             None => inner.lose(&claim, LossReason::Taken),
         }
     }

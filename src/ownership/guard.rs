@@ -226,7 +226,6 @@ impl Ownership {
             inner.give_back(&fresh).await;
             return Err(error);
         }
-        inner.stats.claims_refused.fetch_add(answer.in_use.len() as u64, Ordering::Relaxed);
         answer.claims.extend(fresh);
         Ok(answer)
     }
@@ -362,6 +361,7 @@ impl Ownership {
             inner.end(&claim, LossReason::Released);
         }
         inner.stop_tasks();
+        inner.freed.send_modify(|count| *count += 1); // who waits for an agent looks, and is told
         let end = inner.clock.now() + timeout;
         // A registration under way would stand there for nobody; there is none after this one.
         let started = tokio::time::timeout(timeout, inner.starting.lock()).await.is_ok();

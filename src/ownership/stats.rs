@@ -18,7 +18,6 @@ pub struct Stats {
     pub last_round_trip_micros: AtomicU64,
     pub round_trips: RoundTrips,
     pub claims_granted: AtomicU64,
-    pub claims_refused: AtomicU64,
     pub claims_lost: [AtomicU64; LossReason::ALL.len()],
     pub takeovers: AtomicU64,
     pub burials: AtomicU64,

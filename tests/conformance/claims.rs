@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use baileys_guard::store::{Death, Fence, Free};
 
-use super::{Site, agent, agents, by_agent};
+use super::{Member, Site, agent, agents, by_agent, registration};
 
 pub async fn a_fresh_agent_is_granted(site: &Site) {
     let (a, b) = (site.member("a").await, site.member("b").await);
@@ -117,6 +117,32 @@ pub async fn a_release_of_an_old_term_touches_nothing(site: &Site) {
     let theirs = b.claim(1, &agent(1)).await;
     assert!(a.store.release(&[a.fence(&new)], false).await.unwrap().is_empty());
     assert_eq!(b.store.leases(b.id()).await.unwrap(), [(agent(1), theirs.token)]);
+}
+
+/// A release that was under way when its term ended arrives while the successor claims.
+pub async fn a_release_that_races_a_takeover_touches_nothing(site: &Site) {
+    let (a, b, contested) = (site.member("a").await, site.member("b").await, agent(1));
+    for round in 1..=100 {
+        let a = Member { store: a.store.clone(), me: registration("a") };
+        a.store.register(&a.me).await.unwrap();
+        let old = a.fence(&a.claim(1, &contested).await);
+        b.bury(&a, Death::Silent).await;
+        let release = a.store.release(std::slice::from_ref(&old), round % 4 == 0);
+        let claim = b.claim(round, &contested);
+        let (released, new) = if round % 2 == 0 {
+            tokio::join!(release, claim)
+        } else {
+            let (new, released) = tokio::join!(claim, release);
+            (released, new)
+        };
+        released.unwrap();
+        assert_eq!(
+            b.store.leases(b.id()).await.unwrap(),
+            [(contested.clone(), new.token)],
+            "{round}"
+        );
+        b.release(&new).await;
+    }
 }
 
 pub async fn many_are_released_at_once(site: &Site) {

@@ -270,6 +270,7 @@ macro_rules! conformance_suite {
                 a_sequence_binds_its_own_incarnation_only
                 a_release_needs_incarnation_and_token
                 a_release_of_an_old_term_touches_nothing
+                a_release_that_races_a_takeover_touches_nothing
                 many_are_released_at_once
                 nothing_is_asked_for_with_an_empty_list
                 an_agent_named_twice_is_granted_once

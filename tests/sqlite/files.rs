@@ -17,7 +17,6 @@ const LONG: Duration = Duration::from_secs(20);
 async fn a_new_file_is_readable_by_its_owner_only() {
     use std::os::unix::fs::PermissionsExt;
     on_a_file(|_, path| async move {
-        let path = path.parent().unwrap().join("new/folder/guard.db");
         let store = store_at(&path, LONG);
         assert!(!path.exists(), "connects on the first call");
         store.migrate().await.unwrap();
@@ -60,11 +59,13 @@ async fn a_folder_that_leads_nowhere_is_unavailable() {
         std::fs::write(&path, "").unwrap();
         let below_a_file = path.join("guard.db");
         let folder = path.parent().unwrap().to_owned();
-        for path in [below_a_file, folder] {
+        let not_mounted = folder.join("volume");
+        for path in [below_a_file, not_mounted.join("guard.db"), folder] {
             let error = store_at(&path, LONG).migrate().await.unwrap_err();
             let Error::DatabaseUnavailable { cause, .. } = &error else { panic!("{error:?}") };
             assert!(cause.contains(path.to_str().unwrap()), "{error}");
         }
+        assert!(!not_mounted.exists());
     })
     .await;
 }

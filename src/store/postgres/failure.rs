@@ -77,6 +77,12 @@ pub(super) fn is_stale(error: &sqlx::Error) -> bool {
     }
 }
 
+/// There is no such database, or its login is refused: no connection is to be had, as with a server
+/// that is away, and after somebody has mended it the same call succeeds.
+fn is_turned_away(error: &sqlx::Error) -> bool {
+    told(error).is_some_and(|error| error.code() == "3D000" || error.code().starts_with("28"))
+}
+
 /// Nobody answered in time.
 pub(super) fn timed_out(waited: Duration) -> sqlx::Error {
     let message = format!("no answer within {:.1} s", waited.as_secs_f32());
@@ -152,7 +158,7 @@ impl Failure {
         let action = action.to_owned();
         let cause =
             told(&error).map_or_else(|| error.to_string(), |told| told.message().to_owned());
-        if is_gone(&error) || is_lock_timeout(&error) {
+        if is_gone(&error) || is_turned_away(&error) || is_lock_timeout(&error) {
             Error::DatabaseUnavailable { action, cause }
         } else {
             Error::Database { action, cause }

@@ -149,13 +149,12 @@ impl Statements<'_> {
         )
     }
 
-    /// `$5` agents, of which those that are lost by now are their new owners' to show → those without
-    /// a row.
+    /// `$5` agents → those without a row. One that was lost meanwhile is its new owner's to show.
     fn show(&self) -> String {
         format!(
             "WITH source AS (
-               SELECT l.agent_id FROM unnest($5::text[]) AS a (agent_id)
-                 JOIN baileys_guard_lease l USING (agent_id) WHERE l.incarnation = $1 AND l.held),
+               SELECT l.agent_id FROM unnest($5::text[]) AS a (agent_id) JOIN baileys_guard_lease l USING (agent_id)
+                WHERE l.incarnation = $1 AND l.held),
              {newest}, {locked},
              shown AS (UPDATE whatsapp_sessions s SET {owner} FROM locked WHERE s.id = locked.id)
              SELECT source.agent_id FROM source

@@ -203,11 +203,10 @@ impl Connections {
     }
 }
 
-/// Makes the file, readable by nobody else, for it will hold credentials.
+/// Makes the file, readable by nobody else, for it will hold credentials. Never its folder: where
+/// that is missing, a volume is not mounted, and an empty database in its place would let two
+/// servers own the same agents.
 fn create(path: &Path) -> std::io::Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
