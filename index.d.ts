@@ -303,7 +303,7 @@ export interface Claim {
   readonly agentId: string;
   readonly instanceId: string;
   readonly hostname: string;
-  /** Grows with every change of owner. */
+  /** Grows with every change of owner, and when the answer to a write was lost. */
   readonly fencingToken: bigint;
   /** Aborted, with a {@link ClaimLostError} as reason, the moment the claim is lost or released. */
   readonly signal: AbortSignal;

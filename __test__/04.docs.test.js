@@ -46,6 +46,29 @@ test('docs/reconnect.md has every reason of an end', () => {
   expect(reasons.filter((reason) => !text.includes(`\`${reason}\``))).toEqual([]);
 });
 
+test('docs/proof.md has a row for each mutant, with the test that catches it', () => {
+  const page = fs.readFileSync(path.join(ROOT, 'docs', 'proof.md'), 'utf8');
+  const rows = page.split('\n').map((line) => line.split('|').map((cell) => cell.trim()));
+  const told = rows.filter((cells) => cells.length === 6 && cells[2].startsWith('`src/'));
+  const listed = require('../mutants/list').map(({ name, file, test: { cargo, jest }, short }) => [
+    name,
+    `\`${file}\``,
+    expect.stringContaining(`: \`${(cargo ?? jest)[1]}\``),
+    short ? 'yes' : '',
+  ]);
+  expect(told.map((cells) => cells.slice(1, 5))).toEqual(listed);
+});
+
+test('docs/benchmarks.md has one place for the table of each benchmark', () => {
+  const { NAMES, PAGE, withTable } = require('../bench/page');
+  const text = fs.readFileSync(PAGE, 'utf8');
+  const tables = /(?:^\|.*\n)+/gm;
+  const replaced = NAMES.reduce((page, name) => withTable(page, name, `| ${name} |\n`), text);
+  expect(replaced.match(tables).sort()).toEqual(NAMES.map((name) => `| ${name} |\n`).sort());
+  expect(replaced.replace(tables, '')).toBe(text.replace(tables, ''));
+  expect(() => withTable(text, 'nothing', '')).toThrow('no table of nothing');
+});
+
 describe.each(pages)('%s', (file, text) => {
   const blocks = Array.from(text.matchAll(/^```js\n([^]*?)^```/gm), ([, code]) => code);
   if (blocks.length > 0) {

@@ -68,6 +68,21 @@ describe('a server of its own', () => {
     expect(again.held).toBe(true);
   });
 
+  test('nobody is buried for a time in which nobody could beat', async () => {
+    const [owner, other] = [open({ onStoreLost: 'keep' }), open()];
+    owner.startHeartbeat();
+    other.startHeartbeat();
+    const claim = await owner.claimInstance('unburied');
+    const token = claim.fencingToken;
+    await server.stop();
+    await new Promise((resolve) => setTimeout(resolve, 1.5 * TTL));
+    await server.start();
+    // The other one reads again, at the latest by now, and has no fresh sign of the owner's life.
+    await eventually(() => other.claimInstance('meanwhile'));
+    await eventually(() => claim.update({ status: 'connected' }));
+    expect(claim.fencingToken).toBe(token); // it is the same incarnation
+  });
+
   test("with onStoreLost: 'keep' an outage ends nothing until somebody else owns the agent", async () => {
     const owner = open({ onStoreLost: 'keep' });
     owner.startHeartbeat();

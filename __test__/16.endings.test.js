@@ -74,6 +74,69 @@ test('a first claim that a shutdown overtakes leaves no live instance behind', a
   await proxy.close();
 });
 
+test('a write that arrives late does not undo what the same owner has written since', async () => {
+  const database = await createDatabase({ template: 'migrated' });
+  const proxy = await startProxy(database.url);
+  const guard = guardsOn({ url: proxy.url })();
+  guard.startHeartbeat();
+  const claim = await guard.claimInstance('late-write');
+  const { state } = await guard.useGuardedAuthState(claim, {
+    baileys: { initAuthCreds: () => ({}), proto: {} }, // an ES module, which jest cannot load
+  });
+  const set = (text) => state.keys.set({ 'sender-key': { k: Buffer.from(text) } });
+  const update = (text) => claim.update({ qrCode: text });
+  for (const write of [set, update]) {
+    await write('first');
+    const before = claim.fencingToken;
+    let late;
+    proxy.onClientBytes((bytes, connection) => {
+      if (late || !bytes.includes('second')) return;
+      late = connection;
+      connection.hold('client');
+      connection.proxy.once('held', () => connection.abandon());
+    });
+    await write('second'); // again, by another connection
+    expect(late).toBeDefined();
+    expect(claim.fencingToken).toBeGreaterThan(before);
+    await write('third');
+    const answered = new Promise((resolve) =>
+      proxy.on('server-bytes', (_, connection) => connection === late && resolve()),
+    );
+    late.release('client');
+    await answered;
+  }
+  const { rows } = await database.query(
+    `SELECT qr_code, encode(value, 'escape') AS value FROM whatsapp_sessions, baileys_guard_auth
+      WHERE kind = 'sender-key'`,
+  );
+  expect(rows).toEqual([{ qr_code: 'third', value: expect.stringContaining('third') }]);
+  expect(claim.held).toBe(true);
+  await claim.release();
+  expect(await database.query('SELECT 1 FROM baileys_guard_lease WHERE held')).toMatchObject({
+    rows: [],
+  });
+});
+
+test('a write whose answer is lost does not bring back a lease that is gone', async () => {
+  const database = await createDatabase({ template: 'migrated' });
+  const proxy = await startProxy(database.url);
+  const guard = guardsOn({ url: proxy.url })();
+  guard.startHeartbeat();
+  const claim = await guard.claimInstance('gone-meanwhile');
+  await claim.update({ qrCode: 'first' });
+  let cut = false;
+  proxy.onClientBytes((bytes, connection) => {
+    if (cut || !bytes.includes('second')) return;
+    cut = true;
+    connection.cut();
+  });
+  await database.query('DELETE FROM baileys_guard_lease');
+  await expect(claim.update({ qrCode: 'second' })).rejects.toMatchObject({ reason: 'refused' });
+  expect(cut).toBe(true);
+  expect(claim.held).toBe(false);
+  expect((await database.query('SELECT 1 FROM baileys_guard_lease')).rows).toEqual([]);
+});
+
 test('a claim that waits for its turn does not outwait the shutdown', async () => {
   const database = await createDatabase({ template: 'migrated' });
   await guardsOn(database)().claimInstance('held-elsewhere');

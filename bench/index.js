@@ -1,6 +1,6 @@
 'use strict';
 
-// npm run bench -- [name …] [--json FILE]
+// npm run bench -- --help
 //
 // Each benchmark is a module with `run(ctx)`. It compares with a peer in the same process and
 // run, and gives rows `{ what, ours, peer, ratio, unit, note }`; `ratio` is how many times
@@ -8,15 +8,27 @@
 
 const fs = require('node:fs');
 const os = require('node:os');
-const path = require('node:path');
+const { parseArgs } = require('node:util');
 
 const { cleanUp } = require('../__test__/support/cleanup');
 const { version } = require('../package.json');
+const { NAMES, PAGE, withTable } = require('./page');
 
-const NAMES = fs
-  .readdirSync(__dirname)
-  .filter((file) => file.endsWith('.js') && file !== 'index.js')
-  .map((file) => path.basename(file, '.js'));
+const HELP = `npm run bench [-- [name …] [options]]
+
+  --json FILE   also write machine and rows there
+  --docs        also put the tables into docs/benchmarks.md, in the place of those that are there; what
+                is said about them has to be read again
+  --help
+
+There are: ${NAMES.join(', ')}; without a name all of them run.
+`;
+
+const OPTIONS = {
+  json: { type: 'string' },
+  docs: { type: 'boolean', default: false },
+  help: { type: 'boolean', default: false },
+};
 
 function format(value) {
   if (typeof value !== 'number') return value ?? '';
@@ -24,21 +36,21 @@ function format(value) {
   return String(Number(value.toPrecision(3)));
 }
 
-function print(name, rows) {
+function table(rows) {
   const columns = ['what', 'ours', 'peer', 'unit', 'ratio', 'note'];
   const cells = [columns, ...rows.map((row) => columns.map((column) => format(row[column])))];
   const widths = columns.map((_, i) => Math.max(...cells.map((row) => String(row[i]).length)));
-  console.log(`\n## ${name}\n`);
-  cells.forEach((row, n) => {
-    console.log(`| ${row.map((cell, i) => String(cell).padEnd(widths[i])).join(' | ')} |`);
-    if (n === 0) console.log(`| ${widths.map((width) => '-'.repeat(width)).join(' | ')} |`);
-  });
+  const lines = cells.map(
+    (row) => `| ${row.map((cell, i) => String(cell).padEnd(widths[i])).join(' | ')} |`,
+  );
+  lines.splice(1, 0, `| ${widths.map((width) => '-'.repeat(width)).join(' | ')} |`);
+  return `${lines.join('\n')}\n`;
 }
 
 async function main() {
-  const args = process.argv.slice(2);
-  const json = args.includes('--json') ? args.splice(args.indexOf('--json'), 2)[1] : undefined;
-  const unknown = args.find((name) => !NAMES.includes(name));
+  const { values, positionals: names } = parseArgs({ options: OPTIONS, allowPositionals: true });
+  if (values.help) return console.log(HELP);
+  const unknown = names.find((name) => !NAMES.includes(name));
   if (unknown) throw new Error(`no benchmark ${unknown}; there are: ${NAMES.join(', ')}`);
   const machine = {
     version,
@@ -49,12 +61,18 @@ async function main() {
   };
   console.log(`${machine.cores} cores, ${machine.cpu}, Node ${machine.node}`);
   const results = {};
-  for (const name of args.length ? args : NAMES) {
+  for (const name of names.length ? names : NAMES) {
     const rows = await require(`./${name}`).run({ log: (text) => console.error(`  ${text}`) });
     results[name] = rows;
-    print(name, rows);
+    console.log(`\n## ${name}\n\n${table(rows)}`);
+    // At once: the next one may take minutes, or fail.
+    if (values.docs) {
+      fs.writeFileSync(PAGE, withTable(fs.readFileSync(PAGE, 'utf8'), name, table(rows)));
+    }
   }
-  if (json) fs.writeFileSync(json, `${JSON.stringify({ machine, results }, null, 2)}\n`);
+  if (values.json) {
+    fs.writeFileSync(values.json, `${JSON.stringify({ machine, results }, null, 2)}\n`);
+  }
 }
 
 main()

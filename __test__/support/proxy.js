@@ -115,6 +115,11 @@ class Connection {
     this.flows[direction].flush();
   }
 
+  /** Resets it on the client's side only; what was held can still be released to the server. */
+  abandon() {
+    reset(this.sockets.client);
+  }
+
   /** Resets it on both sides; what was held is lost. */
   cut() {
     for (const socket of Object.values(this.sockets)) reset(socket);

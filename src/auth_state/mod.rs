@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 use crate::credentials::value::{self, Accept};
 use crate::credentials::{Content, Context, KeyRing};
 use crate::error::{Error, Result};
+use crate::ownership::writing::FencedWrite;
 use crate::ownership::{Claim, Ownership};
 use crate::store::{AuthChange, AuthKey, AuthRow, Fence, HostColumn, Written};
 
@@ -91,16 +92,26 @@ impl AuthStates {
         let sealed: Result<Vec<AuthChange>> =
             changes.into_iter().map(|change| self.sealed(&claim.agent_id, change)).collect();
         let sealed = sealed?;
-        let fence = self.ownership.fence(claim)?;
-        let written = self.ownership.store().auth_set(&fence, &sealed).await?;
-        self.accepted(claim, &fence, written)
+        let mut write = self.ownership.write(claim);
+        loop {
+            let fence = write.fence().await?;
+            let answer = self.ownership.store().auth_set(&fence, &sealed).await;
+            if self.judge(&mut write, &fence, answer)?.is_some() {
+                return Ok(());
+            }
+        }
     }
 
     /// Deletes the agent's whole state. A refusal ends the claim.
     pub async fn clear(&self, claim: &Arc<Claim>) -> Result<()> {
-        let fence = self.ownership.fence(claim)?;
-        let written = self.ownership.store().auth_clear(&fence).await?;
-        self.accepted(claim, &fence, written)
+        let mut write = self.ownership.write(claim);
+        loop {
+            let fence = write.fence().await?;
+            let answer = self.ownership.store().auth_clear(&fence).await;
+            if self.judge(&mut write, &fence, answer)?.is_some() {
+                return Ok(());
+            }
+        }
     }
 
     /// One page of the agent's values, from after (type, id) on; empty at the end.
@@ -142,17 +153,21 @@ impl AuthStates {
         Rotation::new(self.ownership.store().as_ref(), &self.ring, batch, dry_run)
     }
 
-    fn accepted(&self, claim: &Arc<Claim>, fence: &Fence, written: Written) -> Result<()> {
-        match written {
-            Written::Refused => {
-                self.stats.refused.fetch_add(1, Relaxed);
-                Err(self.ownership.refused(claim, fence))
-            }
-            Written::Done | Written::NoRow => {
-                self.stats.writes.fetch_add(1, Relaxed);
-                Ok(())
-            }
-        }
+    /// Judges an answer, and counts it when it is the last one.
+    fn judge(
+        &self,
+        write: &mut FencedWrite<'_>,
+        fence: &Fence,
+        answer: Result<Written>,
+    ) -> Result<Option<Written>> {
+        let refused = matches!(answer, Ok(Written::Refused));
+        let judged = write.judge(fence, answer);
+        match &judged {
+            Ok(Some(_)) => self.stats.writes.fetch_add(1, Relaxed),
+            Err(_) if refused => self.stats.refused.fetch_add(1, Relaxed),
+            _ => 0,
+        };
+        judged
     }
 
     fn sealed(&self, agent_id: &str, change: Change) -> Result<AuthChange> {

@@ -54,8 +54,9 @@ impl Term {
 
 /// A claim, shared by the ledger and by whoever was given it.
 ///
-/// Its fence changes in one case only: a guard with `onStoreLost: 'keep'` that was buried during
-/// an outage and got the agent again, as the same claim, under a newer token.
+/// Its fence changes in two cases only. A guard with `onStoreLost: 'keep'` that was buried during
+/// an outage got the agent again, as the same claim, under a newer token of a newer incarnation. Or
+/// the answer to a write was lost, and a newer token keeps that write from arriving later.
 #[derive(Debug)]
 pub struct Claim {
     /// Tells two claims of one agent apart.
@@ -64,6 +65,7 @@ pub struct Claim {
     pub agent_id: String,
     holding: Mutex<(Fence, Arc<Term>)>,
     ended: OnceLock<LossReason>,
+    in_doubt: AtomicBool,
     /// Another incarnation held the agent until it died.
     pub takeover: bool,
     /// A session row has shown this claim, so that its absence means that it was deleted.
@@ -80,6 +82,7 @@ impl Claim {
             agent_id,
             holding: Mutex::new((fence, term)),
             ended: OnceLock::new(),
+            in_doubt: AtomicBool::new(false),
             takeover,
             shown: AtomicBool::new(false),
         }
@@ -110,12 +113,23 @@ impl Claim {
         self.ended.set(reason).is_ok()
     }
 
-    /// Goes on under a newer token of a newer incarnation.
+    /// A write was not answered: it may still arrive under the present token.
+    pub(super) fn doubt(&self) {
+        self.in_doubt.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether a write may still arrive that nobody waits for.
+    pub(super) fn in_doubt(&self) -> bool {
+        self.in_doubt.load(Ordering::SeqCst)
+    }
+
+    /// Goes on under a newer token.
     pub(super) fn renewed_as(&self, token: i64, term: Arc<Term>) {
         let mut holding = self.lock();
         holding.0.token = token;
         holding.0.incarnation = term.incarnation().to_owned();
         holding.1 = term;
+        self.in_doubt.store(false, Ordering::SeqCst);
     }
 
     /// The error of every fenced call after the end.

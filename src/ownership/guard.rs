@@ -91,6 +91,10 @@ impl Ownership {
         Self { inner: Arc::new(Inner::new(store, clock, settings, place, events)) }
     }
 
+    pub(super) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
     /// The store, for the rooms that keep their own tables in it.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.inner.store
@@ -237,20 +241,20 @@ impl Ownership {
         self.inner.check(claim)
     }
 
-    /// The database refused a write under this fence of the claim: it is lost, and everybody is
-    /// told.
-    pub fn refused(&self, claim: &Arc<Claim>, fence: &Fence) -> Error {
-        self.inner.refused(claim, fence)
-    }
-
     /// Writes the session row under the fence.
     pub async fn update(&self, claim: &Arc<Claim>, update: &SessionUpdate) -> Result<()> {
-        let fence = self.fence(claim)?;
+        let mut write = self.write(claim);
         self.inner.stats.fenced_writes.fetch_add(1, Ordering::Relaxed);
-        match self.inner.store.update_session(&fence, update).await? {
-            Written::Done => Ok(()),
-            Written::NoRow => Err(Error::SessionRowMissing { agent_id: claim.agent_id.clone() }),
-            Written::Refused => Err(self.inner.refused(claim, &fence)),
+        loop {
+            let fence = write.fence().await?;
+            let answer = self.inner.store.update_session(&fence, update).await;
+            match write.judge(&fence, answer)? {
+                None => {}
+                Some(Written::NoRow) => {
+                    return Err(Error::SessionRowMissing { agent_id: claim.agent_id.clone() });
+                }
+                Some(_) => return Ok(()),
+            }
         }
     }
 

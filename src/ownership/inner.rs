@@ -194,15 +194,19 @@ impl Inner {
         // A claim that is kept may have been taken up again since the write was sent.
         let superseded = claim.term().dead.load(Ordering::SeqCst) || claim.fence() != *fence;
         if self.keeps() && superseded {
-            return Error::DatabaseUnavailable {
-                action: format!("write for agent {}", claim.agent_id),
-                cause: "this instance was held for dead; its claims are being taken up again"
-                    .into(),
-            };
+            return self.being_taken_up(claim);
         }
         self.lose(claim, LossReason::Refused);
         // What overtook a write may be its own holder's release.
         claim.lost(claim.ended().unwrap_or(LossReason::Refused))
+    }
+
+    /// The error of writes while a claim that is kept through an outage has no lease.
+    pub(super) fn being_taken_up(&self, claim: &Claim) -> Error {
+        Error::DatabaseUnavailable {
+            action: format!("write for agent {}", claim.agent_id),
+            cause: "this instance was held for dead; its claims are being taken up again".into(),
+        }
     }
 
     /// Ends a claim that its holder did not give back, and tells.

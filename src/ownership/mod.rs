@@ -29,7 +29,8 @@
 //! to keep them until the database names another owner. Nobody is buried for a time in which the
 //! watcher itself could not read. A claim whose answer was lost is asked again under the next
 //! sequence number before anything is trusted; what the database granted in vain is given back
-//! at the next beat.
+//! at the next beat. A write whose answer was lost may still be on its way, so the claim gets a
+//! newer token before it writes again ([`writing`]).
 
 pub mod claim;
 mod claiming;
@@ -45,6 +46,7 @@ mod sentry;
 pub mod stats;
 pub mod trust;
 pub mod watch;
+pub mod writing;
 
 pub use claim::Claim;
 pub use event::Event;

@@ -178,7 +178,18 @@ fn identity(folder: &Path) -> io::Result<String> {
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn boot_id() -> Option<String> {
-    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    id_of_the_kernel(Path::new("/proc/sys/kernel/random/boot_id"), Path::new("/proc/sys/kernel"))
+}
+
+/// What the file says, if it lies in the kernel's file system. systemd-nspawn mounts one with an id
+/// of its own over it for each container, and a living neighbour would look like one of another boot.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn id_of_the_kernel(file: &Path, kernel: &Path) -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    if fs::metadata(file).ok()?.dev() != fs::metadata(kernel).ok()?.dev() {
+        return None;
+    }
+    let id = fs::read_to_string(file).ok()?;
     Some(id.trim().to_owned()).filter(|id| !id.is_empty())
 }
 
@@ -219,6 +230,18 @@ mod tests {
         assert_eq!(place.life_of(&peer(&place, &id), false), Life::Gone);
         place.clear(&id);
         assert_eq!(place.life_of(&peer(&place, &id), false), Life::Unknown);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_boot_id_that_is_mounted_over_the_kernels_is_none() {
+        let kernel = Path::new("/proc/sys/kernel");
+        let own = kernel.join("random/boot_id");
+        assert_eq!(id_of_the_kernel(&own, kernel), boot_id());
+        let made_up = std::env::temp_dir().join(fresh("boot-id"));
+        fs::write(&made_up, "11111111-2222-3333-4444-555555555555\n").unwrap();
+        assert_eq!(id_of_the_kernel(&made_up, kernel), None);
+        fs::remove_file(&made_up).unwrap();
     }
 
     #[test]

@@ -284,8 +284,11 @@ macro_rules! conformance_suite {
                 in_a_mixed_batch
                 from_a_live_owner_by_force
                 from_ones_own_term_before
+                from_oneself_under_a_newer_token
                 a_thousand_fresh_agents_have_one_winner_each
                 a_thousand_orphans_have_one_winner_each
+                a_thousand_of_all_kinds_have_one_winner_but_the_living
+                a_release_that_races_a_takeover_frees_nothing_of_the_successors
                 tokens_only_grow
             }
             fences {

@@ -98,6 +98,23 @@ pub async fn from_ones_own_term_before(site: &Site) {
     assert!(nothing.is_empty(), "the old term is over");
 }
 
+/// A holder that does not know what became of a write takes a newer token, if nothing has happened to
+/// its lease.
+pub async fn from_oneself_under_a_newer_token(site: &Site) {
+    let a = site.member("a").await;
+    let old = a.claim(5, &agent(1)).await;
+    assert!(a.store.seize(a.id(), &a.fence(&old)).await.unwrap());
+    assert!(!a.store.seize(a.id(), &a.fence(&old)).await.unwrap(), "it is another term");
+    assert!(a.store.release(&[a.fence(&old)], false).await.unwrap().is_empty());
+    let new = a.claim(6, &agent(1)).await;
+    assert!(new.token > old.token && !new.takeover);
+    a.release(&new).await;
+    assert!(!a.store.seize(a.id(), &a.fence(&new)).await.unwrap(), "it was given back");
+    let last = a.claim(7, &agent(1)).await;
+    site.execute("DELETE FROM baileys_guard_lease").await;
+    assert!(!a.store.seize(a.id(), &a.fence(&last)).await.unwrap(), "it is gone");
+}
+
 pub async fn in_a_mixed_batch(site: &Site) {
     let (a, b, c) = (site.member("a").await, site.member("b").await, site.member("c").await);
     let [fresh, live, released, orphan, older, same] = [1, 2, 3, 4, 5, 6].map(agent);
@@ -173,6 +190,50 @@ pub async fn a_thousand_orphans_have_one_winner_each(site: &Site) {
         assert!(grant.takeover);
         assert!(grant.token > old[grant.agent_id.as_str()].token);
     }
+}
+
+/// New, released, orphaned and taken ones in one crowd.
+pub async fn a_thousand_of_all_kinds_have_one_winner_but_the_living(site: &Site) {
+    let all = agents(0..1_000);
+    let (fresh, known) = all.split_at(250);
+    let (free, live) = known.split_at(500);
+    let (a, b, c) = (site.member("a").await, site.member("b").await, site.member("c").await);
+    let given = a.try_claim(1, &free[..250]).await.grants;
+    let fences: Vec<_> = given.iter().map(|grant| a.fence(grant)).collect();
+    assert_eq!(a.store.release(&fences, false).await.unwrap().len(), 250);
+    b.try_claim(1, &free[250..]).await;
+    c.try_claim(1, live).await;
+    a.bury(&b, Death::Gone).await;
+    let mut held = c.store.leases(c.id()).await.unwrap();
+
+    let outcome = stampede(site, &all).await;
+    one_winner_each(&outcome, &[fresh, free].concat()).await;
+    let mut still = c.store.leases(c.id()).await.unwrap();
+    held.sort();
+    still.sort();
+    assert_eq!(still, held, "the living keep what they have");
+}
+
+/// A dead owner's releases arrive while its successor claims the same agents.
+pub async fn a_release_that_races_a_takeover_frees_nothing_of_the_successors(site: &Site) {
+    let (a, b) = (site.member("a").await, site.member("b").await);
+    let all = agents(0..1_000);
+    let old = a.try_claim(1, &all).await.grants;
+    b.bury(&a, Death::Silent).await;
+    let mut expected = Vec::new();
+    for old in old.chunks(20) {
+        let fences: Vec<_> = old.iter().map(|grant| a.fence(grant)).collect();
+        let wanted: Vec<_> = old.iter().map(|grant| grant.agent_id.clone()).collect();
+        let (released, claimed) =
+            tokio::join!(a.store.release(&fences, true), b.try_claim(1, &wanted));
+        released.unwrap();
+        expected.extend(claimed.grants.into_iter().map(|grant| (grant.agent_id, grant.token)));
+    }
+    expected.sort();
+    assert_eq!(expected.len(), all.len(), "agents without a successor");
+    let mut leases = b.store.leases(b.id()).await.unwrap();
+    leases.sort();
+    assert_eq!(leases, expected);
 }
 
 pub async fn tokens_only_grow(site: &Site) {

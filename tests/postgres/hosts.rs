@@ -39,6 +39,12 @@ async fn an_agent_id_is_of_any_type() {
         ("varchar(20)", "Agent Zwölf", "Agent Zwölf"),
         ("uuid", "0A0B0C0D000040008000000000000001", "0a0b0c0d-0000-4000-8000-000000000001"),
         ("bigint", "17", "17"),
+        (
+            "char(36)",
+            "0a0b0c0d-0000-4000-8000-000000000001",
+            "0a0b0c0d-0000-4000-8000-000000000001",
+        ),
+        ("char(36)", "Agent One", "Agent One"),
     ] {
         on_a_database(|site, url| async move {
             site.execute(&format!(
@@ -56,9 +62,13 @@ async fn an_agent_id_is_of_any_type() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_id_that_cannot_be_stored_is_named() {
-    for (kind, given) in
-        [("varchar(5)", "sixsix"), ("uuid", "nobody"), ("text", "a\0b"), ("bigint", "seventeen")]
-    {
+    for (kind, given) in [
+        ("varchar(5)", "sixsix"),
+        ("char(5)", "sixsix"),
+        ("uuid", "nobody"),
+        ("text", "a\0b"),
+        ("bigint", "seventeen"),
+    ] {
         on_a_database(|site, url| async move {
             let columns = format!("id bigserial PRIMARY KEY, agent_id {kind}");
             site.execute(&format!("CREATE TABLE whatsapp_sessions ({columns})")).await;

@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::conformance::{agent, agents};
+use crate::conformance::{Site, agent, agents};
 use crate::database::connect;
 use crate::on_a_database;
 
@@ -122,6 +122,17 @@ async fn bulk_statements_deadlock_with_nobody() {
     .await;
 }
 
+/// How many of our statements wait for a lock comes to this.
+async fn until_waiting(site: &Site, number: usize) {
+    let waiting = "SELECT count(*)::text FROM pg_stat_activity
+         WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while site.value(waiting).await != Some(number.to_string()) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// What the fence locks is what makes this so: a look alone, or a lock on the key, and the successor
+/// would have its token before the last write of the old term is there to be read.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_waits_for_a_locked_row_and_a_takeover_for_the_write() {
     on_a_database(|site, url| async move {
@@ -130,22 +141,23 @@ async fn a_write_waits_for_a_locked_row_and_a_takeover_for_the_write() {
         a.show(&[agent(1)]).await;
         let mut host = lock_session(&url, &agent(1)).await;
         b.bury(&a, Death::Silent).await;
-        let update = SessionUpdate { status: Some("connected".to_owned()), ..Default::default() };
-        let fence = a.fence(&grant);
-        let (written, (), taken) = tokio::join!(
-            a.store.update_session(&fence, &update),
-            async {
-                tokio::time::sleep(Duration::from_millis(500)).await;
-                sqlx::raw_sql("COMMIT").execute(&mut host).await.unwrap();
-            },
-            async {
-                tokio::time::sleep(Duration::from_millis(200)).await;
-                let taken = b.claim(1, &agent(1)).await;
-                let sessions = b.store.sessions(b.id(), SessionFilter::default()).await.unwrap();
-                assert_eq!(sessions[0].status.as_deref(), Some("connected"), "before, not after");
-                taken
-            }
-        );
+        let write = async {
+            let update =
+                SessionUpdate { status: Some("connected".to_owned()), ..Default::default() };
+            a.store.update_session(&a.fence(&grant), &update).await
+        };
+        let takeover = async {
+            until_waiting(&site, 1).await;
+            let taken = b.claim(1, &agent(1)).await;
+            let sessions = b.store.sessions(b.id(), SessionFilter::default()).await.unwrap();
+            assert_eq!(sessions[0].status.as_deref(), Some("connected"), "before, not after");
+            taken
+        };
+        let release = async {
+            until_waiting(&site, 2).await;
+            sqlx::raw_sql("COMMIT").execute(&mut host).await.unwrap();
+        };
+        let (written, taken, ()) = tokio::join!(write, takeover, release);
         assert_eq!(written.unwrap(), Written::Done);
         assert!(taken.token > grant.token);
     })

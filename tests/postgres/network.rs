@@ -21,6 +21,8 @@ struct Control {
     era: watch::Sender<u64>,
     /// What a client must not get through; the first connection that tries falls silent.
     forbidden: Mutex<Option<&'static [u8]>>,
+    /// Set when what a silent connection kept back goes through after all.
+    late: watch::Sender<bool>,
 }
 
 impl Network {
@@ -57,6 +59,11 @@ impl Network {
         *self.control.forbidden.lock().unwrap() = Some(words);
     }
 
+    /// What was kept back arrives, whether the client that said it is still there or not.
+    pub fn deliver_late(&self) {
+        self.control.late.send_replace(true);
+    }
+
     /// Whether one has fallen silent before what was named.
     pub fn fell_silent(&self) -> bool {
         self.control.forbidden.lock().unwrap().is_none()
@@ -81,6 +88,7 @@ fn address(url: &str) -> Range<usize> {
 async fn carry(client: TcpStream, server: TcpStream, control: Arc<Control>) {
     let mut era = control.era.subscribe();
     let born = *era.borrow_and_update();
+    let mut late = control.late.subscribe();
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     let up = async {
@@ -97,7 +105,7 @@ async fn carry(client: TcpStream, server: TcpStream, control: Arc<Control>) {
                 .unwrap()
                 .take_if(|words| said.windows(words.len()).any(|window| window == *words));
             if forbidden.is_some() {
-                std::future::pending::<()>().await;
+                let _ = late.wait_for(|late| *late).await;
             }
             if to_server.write_all(said).await.is_err() {
                 return;

@@ -130,3 +130,37 @@ async fn an_owner_that_was_cut_off_is_buried() {
     })
     .await;
 }
+
+/// The bytes of a claim are held up on the way until another one of the same process is through.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_late_duplicate_of_ones_own_claim_does_no_harm() {
+    on_a_database(|site, url| async move {
+        let network = Network::to(&url).await;
+        site.member("first").await.store.close().await;
+        let store = store_at(&network.url(&url), Duration::from_secs(1));
+        let me = registration("a");
+        store.register(&me).await.unwrap();
+        let a = Member { store, me };
+        warm(&a).await;
+        for number in 0..8 {
+            a.claim(1, &agent(number)).await; // the statement is known on the connections
+        }
+        network.fall_silent_before(b"00000000-0000-4000-8000-000000000099");
+        let error = a.store.claim(a.id(), 1, &[agent(99)]).await.unwrap_err();
+        assert_eq!(error.code(), "ERR_DATABASE_UNAVAILABLE");
+        assert!(network.fell_silent());
+        let granted = a.claim(2, &agent(99)).await;
+
+        let connections = "SELECT count(*)::text FROM pg_stat_activity
+             WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        let before = site.value(connections).await;
+        network.deliver_late();
+        while site.value(connections).await == before {
+            tokio::time::sleep(Duration::from_millis(10)).await; // it answers nobody, and ends
+        }
+        let leases = a.store.leases(a.id()).await.unwrap();
+        assert!(leases.contains(&(agent(99), granted.token)), "{leases:?}");
+        a.release(&granted).await;
+    })
+    .await;
+}

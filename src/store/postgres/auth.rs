@@ -99,13 +99,13 @@ impl AuthStore for PostgresStore {
         let values: Vec<Option<&[u8]>> =
             changes.iter().map(|change| change.value.as_deref()).collect();
         let set = || arguments![fence.agent_id, fence.incarnation, fence.token, kinds, ids, values];
-        let rows = self.db.run_again(SET, set).await;
+        let rows = self.db.run_fenced(SET, set).await;
         self.done("writing an auth state", rows.and_then(|rows| written(&rows)))
     }
 
     async fn auth_clear(&self, fence: &Fence) -> Result<Written> {
         let clear = || arguments![fence.agent_id, fence.incarnation, fence.token];
-        let rows = self.db.run_again(CLEAR, clear).await;
+        let rows = self.db.run_fenced(CLEAR, clear).await;
         self.done("clearing an auth state", rows.and_then(|rows| written(&rows)))
     }
 

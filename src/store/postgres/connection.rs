@@ -127,22 +127,42 @@ impl Connections {
     ) -> Result<Vec<PgRow>, Failure> {
         let sql = sql.into();
         self.within(async {
-            for _ in 1..DEADLOCK_TRIES {
-                match self.run_once(sql.clone(), arguments()).await {
-                    // The others of the pool are no better.
-                    Err(Failure::Sqlx(error)) if is_stale(&error) => {
-                        return self.run_fresh(sql, arguments()).await;
-                    }
-                    // Not at once: the other one has waited for longer.
-                    Err(Failure::Sqlx(error)) if is_victim(&error) => {
-                        tokio::time::sleep(AFTER_DEADLOCK).await;
-                    }
-                    answer => return answer,
+            match self.run_through(sql.clone(), &arguments).await {
+                // The others of the pool are no better.
+                Err(Failure::Sqlx(error)) if is_stale(&error) => {
+                    self.run_fresh(sql, arguments()).await
                 }
+                answer => answer,
             }
-            self.run_once(sql, arguments()).await
         })
         .await
+    }
+
+    /// Runs one statement under a fence: again only after what has undone it. A copy that arrives
+    /// late must not find the fence that the next write has (`ownership::writing`).
+    pub(super) async fn run_fenced(
+        &self,
+        sql: impl Into<Sql>,
+        arguments: impl Fn() -> PgArguments,
+    ) -> Result<Vec<PgRow>, Failure> {
+        self.within(self.run_through(sql.into(), &arguments)).await
+    }
+
+    async fn run_through(
+        &self,
+        sql: Sql,
+        arguments: &impl Fn() -> PgArguments,
+    ) -> Result<Vec<PgRow>, Failure> {
+        for _ in 1..DEADLOCK_TRIES {
+            match self.run_once(sql.clone(), arguments()).await {
+                // Not at once: the other one has waited for longer.
+                Err(Failure::Sqlx(error)) if is_victim(&error) => {
+                    tokio::time::sleep(AFTER_DEADLOCK).await;
+                }
+                answer => return answer,
+            }
+        }
+        self.run_once(sql, arguments()).await
     }
 
     async fn run_once(&self, sql: Sql, arguments: PgArguments) -> Result<Vec<PgRow>, Failure> {

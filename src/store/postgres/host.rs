@@ -12,9 +12,11 @@ use super::connection::Sql;
 use crate::error::{Error, Result};
 use crate::store::HostColumn;
 
-/// Every column with its type, as it is written in SQL, and the most characters it takes.
-pub(super) const COLUMNS: &str = "SELECT a.attname AS name, format_type(a.atttypid, NULL) AS type,
-       CASE WHEN a.atttypid = 'varchar'::regtype AND a.atttypmod > 4 THEN a.atttypmod - 4 END AS length
+/// Every column with its type, as it is written in SQL, and the most characters it takes. Without the
+/// -1 a `char(36)` would be named `character`, and a cast to that leaves one character.
+pub(super) const COLUMNS: &str = "SELECT a.attname AS name, format_type(a.atttypid, -1) AS type,
+       CASE WHEN a.atttypid IN ('varchar'::regtype, 'bpchar'::regtype) AND a.atttypmod > 4
+            THEN a.atttypmod - 4 END AS length
   FROM pg_attribute a
  WHERE a.attrelid = to_regclass('whatsapp_sessions') AND a.attnum > 0 AND NOT a.attisdropped";
 
@@ -65,7 +67,9 @@ impl HostTable {
                 Ok(id) => Ok(Some(id.to_string())),
                 Err(_) => Err(self.not_an_agent()),
             },
-            ("character varying", Some(max)) if agent_id.chars().count() > max as usize => {
+            ("character varying" | "bpchar", Some(max))
+                if agent_id.chars().count() > max as usize =>
+            {
                 Err(Error::argument(
                     "agentId",
                     format!("is longer than the {max} characters of whatsapp_sessions.agent_id"),

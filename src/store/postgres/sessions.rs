@@ -68,7 +68,7 @@ pub(super) async fn update(
     let is_active = update.is_active.or(connected.then_some(true));
     let rows = store
         .db
-        .run_again(table.update.clone(), || {
+        .run_fenced(table.update.clone(), || {
             arguments![
                 fence.agent_id,
                 fence.incarnation,
