@@ -66,7 +66,8 @@ impl Ledger {
     }
 
     /// Compares the database's list with this one. Agents that an operation is working on are
-    /// left out: their answer is under way.
+    /// left out: their answer is under way. A claim in doubt may have got its newer token without
+    /// an answer; its next write finds out.
     pub fn compare(&self, leases: &[(String, i64)]) -> Differences {
         let state = self.lock();
         let listed: HashMap<&str, i64> =
@@ -75,7 +76,10 @@ impl Ledger {
             .held
             .values()
             .filter(|claim| !state.busy.contains(&claim.agent_id))
-            .filter(|claim| listed.get(claim.agent_id.as_str()) != Some(&claim.token()))
+            .filter(|claim| match listed.get(claim.agent_id.as_str()) {
+                Some(&token) => token != claim.token() && !claim.in_doubt(),
+                None => true,
+            })
             .cloned()
             .collect();
         let stray = leases
