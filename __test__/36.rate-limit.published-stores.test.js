@@ -3,7 +3,7 @@
 // Published express-rate-limit stores, unchanged, on their own servers. The test of Redis runs
 // where a redis-server is installed.
 
-const { execFileSync, spawn } = require('node:child_process');
+const { spawn } = require('node:child_process');
 const { once } = require('node:events');
 const net = require('node:net');
 
@@ -14,6 +14,7 @@ const { rateLimit } = require('..');
 const reference = require('express-rate-limit');
 const { defer } = require('./support/cleanup');
 const { freshDatabase } = require('./support/databases');
+const { onPath } = require('./support/debian-package');
 const { FakeResponse, fakeRequest } = require('./rate-limit/fakes');
 
 async function hit(limiter, ip = '1.2.3.4') {
@@ -72,16 +73,14 @@ test('@acpr/rate-limit-postgresql', async () => {
   while ((await database.query(others)).rows[0].others > 0);
 });
 
-function hasRedis() {
-  try {
-    execFileSync('redis-server', ['--version'], { stdio: 'ignore' });
-    return true;
-  } catch {
-    return false;
-  }
+/** `test`, or a line that says why it is left out. */
+function testWithRedis(title, run) {
+  if (onPath('redis-server')) return test(title, run);
+  console.warn(`SKIPPED: ${title}, because there is no redis-server on this system`);
+  return test.skip(title, run);
 }
 
-(hasRedis() ? test : test.skip)('rate-limit-redis', async () => {
+testWithRedis('rate-limit-redis', async () => {
   const { createClient } = require('redis');
   const port = await freePort();
   const args = ['--port', port, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'];
