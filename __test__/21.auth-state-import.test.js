@@ -231,6 +231,23 @@ describe.each(KINDS)('import and export on %s', (kind) => {
     expect(await rowsOf(claim.agentId)).toEqual(['creds', 'pre-key 1']);
   });
 
+  test('a state whose key is lost is replaced by who asks for that', async () => {
+    const { claim: before, saveCreds, state } = await open();
+    await state.keys.set({ session: { 'of before': { a: 1 } } });
+    await saveCreds();
+    await before.release();
+    const guard = guardOf({ encryptionKey: crypto.randomBytes(32).toString('hex') });
+    guard.startHeartbeat();
+    const claim = await guard.claimInstance(before.agentId);
+    const folder = folderWith({ 'creds.json': creds(), 'pre-key-1.json': pair(5) });
+    await expect(guard.importAuthState(claim, { folder })).rejects.toMatchObject({
+      code: 'ERR_UNKNOWN_KEY',
+    });
+    expect(await rowsOf(claim.agentId)).toEqual(['creds', 'session of before']);
+    await guard.importAuthState(claim, { folder, overwrite: true });
+    expect(await rowsOf(claim.agentId)).toEqual(['creds', 'pre-key 1']);
+  });
+
   test('which credentials are taken', async () => {
     const { guard, claim } = await open();
     const unpaired = { 'creds.json': { noiseKey: pair(60) }, 'pre-key-1.json': pair(5) };

@@ -12,7 +12,7 @@ const { isUint8Array } = require('node:util').types;
 
 const { checkObject, checkOptionalBoolean, describe } = require('../arguments');
 const { encodeJson } = require('../credential-json');
-const { GuardError, invalidArgument } = require('../errors');
+const { DecryptionError, GuardError, invalidArgument } = require('../errors');
 const { readFolder, writeFile } = require('./files');
 const { CREDS, storedState } = require('./index');
 
@@ -88,8 +88,7 @@ async function importAuthState(claim, { states, open }, options) {
     );
   }
 
-  const [kind, id] = CREDS;
-  const stored = (await state.read(kind, [id])).get(id);
+  const stored = await storedCredentials(state, overwrite);
   const isSame = sameIdentity(stored, chosen.creds);
   if (stored && !overwrite && !isSame && isPaired(stored)) {
     throw new GuardError(
@@ -124,6 +123,17 @@ function hostData(given, state) {
     'sessionData',
     `must be what session_data holds, true or false, got ${describe(given)}`,
   );
+}
+
+/** To be overwritten, what is stored need not open: its key may be lost. */
+async function storedCredentials(state, overwrite) {
+  const [kind, id] = CREDS;
+  try {
+    return (await state.read(kind, [id])).get(id);
+  } catch (error) {
+    if (overwrite && error instanceof DecryptionError) return {}; // of whatever identity
+    throw error;
+  }
 }
 
 async function hasKeys(state) {
