@@ -143,14 +143,47 @@ describe.each(KINDS)('resuming on %s', (kind) => {
     await until(() => connected.has('agent-1'));
   });
 
-  test('what was cancelled here and has run elsewhere since is resumed here when that one is gone', async () => {
+  test('nor is it when its claim has been made anew here', async () => {
+    await sessions(2);
+    const { guard, scheduler, connected } = resumerOf();
+    await scheduler.resumeAll();
+    await scheduler.cancel('agent-1');
+    await (await guard.claimInstance('agent-1')).release();
+    expect(await scheduler.resumeAll()).toMatchObject({ total: 0, left: 0 });
+    expect([...connected]).toEqual(['agent-0']);
+  });
+
+  test.each([
+    ['while it ran', async ({ scheduler }, cancel) => (await scheduler.resumeAll(), cancel())],
+    [
+      'before it was resumed',
+      async ({ scheduler }, cancel) => (await cancel(), scheduler.resumeAll()),
+    ],
+    ['before anybody looked', (_, cancel) => cancel()],
+  ])(
+    'what was cancelled here %s and has run elsewhere since is resumed here when that one is gone',
+    async (_, cancels) => {
+      await sessions(1);
+      const first = resumerOf();
+      await cancels(first, () => first.scheduler.cancel('agent-0'));
+      const second = resumerOf();
+      second.scheduler.schedule('agent-0'); // a person connects it there
+      await until(() => second.connected.has('agent-0'));
+      expect(await first.scheduler.resumeAll()).toMatchObject({ total: 0, left: 0 });
+      await second.guard.shutdown();
+      await until(() => first.connected.has('agent-0'));
+    },
+  );
+
+  test('nobody resumes what was deactivated, until a person connects it', async () => {
     await sessions(1);
     const first = resumerOf();
     await first.scheduler.resumeAll();
     await first.scheduler.cancel('agent-0', { deactivate: true });
     const second = resumerOf();
     await second.scheduler.resumeAll();
-    const claim = await second.guard.claimInstance('agent-0'); // a person connects it there
+    expect(second.connected.size).toBe(0);
+    const claim = await second.guard.claimInstance('agent-0');
     await claim.update({ status: 'connected' });
     second.scheduler.schedule('agent-0');
     await until(() => second.connected.has('agent-0'));

@@ -1,12 +1,14 @@
 //! Looks for sessions that nobody runs, and says how many of them to take.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::{Clock, Tick};
 use crate::error::Result;
 use crate::ownership::Ownership;
+use crate::store::Moved;
 
 use super::share::{Picture, allowance, surplus};
 
@@ -43,9 +45,9 @@ struct State {
 
 /// An agent that is not to be resumed here.
 struct Passed {
-    /// The fencing token that was the last one then: whatever somebody does with the agent later
-    /// is none of this. `i64::MAX` if it is not known.
-    token: i64,
+    /// The last fencing token: whatever another instance does with the agent later is none of
+    /// this. Of an agent that is not held it is known from the next look on.
+    token: Option<i64>,
     until: Option<Tick>,
 }
 
@@ -69,6 +71,7 @@ impl Resumer {
         let limit = u32::try_from(room).unwrap_or(u32::MAX);
         let passed = self.with(State::passed);
         let mut found = store.orphans(&incarnation, &passed, limit).await?;
+        self.with(|state, _| state.moved(&found.moved));
         let picture = Picture {
             should_run: found.should_run,
             mine: found.mine,
@@ -89,7 +92,7 @@ impl Resumer {
     /// From now on an agent is passed over here: for a while, or until it is welcome again, or
     /// somebody else has had it.
     pub fn pass(&self, agent_id: &str, limit: Option<Duration>) {
-        let token = self.ownership.held(agent_id).map_or(i64::MAX, |claim| claim.token());
+        let token = self.ownership.held(agent_id).map(|claim| claim.token());
         self.with(|state, now| {
             let until = limit.map(|limit| now + limit);
             state.passed.insert(agent_id.to_owned(), Passed { token, until });
@@ -104,7 +107,8 @@ impl Resumer {
     /// Whether an agent was passed over since the claim on it that is held now was asked for.
     pub fn passes(&self, agent_id: &str) -> bool {
         let held = self.ownership.held(agent_id).map_or(0, |claim| claim.token());
-        self.with(|state, _| state.passed.get(agent_id).is_some_and(|passed| passed.token >= held))
+        let since = |passed: &Passed| passed.token.is_none_or(|token| token >= held);
+        self.with(|state, _| state.passed.get(agent_id).is_some_and(since))
     }
 
     /// Takes part no more.
@@ -127,9 +131,25 @@ impl Resumer {
 
 impl State {
     /// Those that are passed over now, each with its token.
-    fn passed(&mut self, now: Tick) -> Vec<(String, i64)> {
+    fn passed(&mut self, now: Tick) -> Vec<(String, Option<i64>)> {
         self.passed.retain(|_, passed| passed.until.is_none_or(|until| now < until));
         self.passed.iter().map(|(agent_id, passed)| (agent_id.clone(), passed.token)).collect()
+    }
+
+    /// Forgets what others have had, and follows what was claimed here. What is older than what is
+    /// known by now was seen before the agent was cancelled once more.
+    fn moved(&mut self, moved: &[Moved]) {
+        for Moved { agent_id, token, theirs } in moved {
+            let Entry::Occupied(mut passed) = self.passed.entry(agent_id.clone()) else { continue };
+            if passed.get().token.is_some_and(|known| known >= *token) {
+                continue;
+            }
+            if *theirs {
+                passed.remove();
+            } else {
+                passed.get_mut().token = Some(*token);
+            }
+        }
     }
 
     /// How long this instance has taken part, and for how long nobody has taken an orphan.
@@ -146,6 +166,23 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_seen_before_it_was_cancelled_once_more_changes_nothing() {
+        let mut state = State::default();
+        let seen = |token, theirs| [Moved { agent_id: "agent".to_owned(), token, theirs }];
+        state.passed.insert("agent".to_owned(), Passed { token: Some(5), until: None });
+        let mut told = |token, theirs| {
+            state.moved(&seen(token, theirs));
+            state.passed(Tick::from_start(Duration::ZERO))
+        };
+        let passed = |token| vec![("agent".to_owned(), Some(token))];
+        assert_eq!(told(4, true), passed(5), "somebody else had it before");
+        assert_eq!(told(4, false), passed(5));
+        assert_eq!(told(6, false), passed(6));
+        assert_eq!(told(7, true), []);
+        assert_eq!(told(8, false), [], "nobody passes it over any more");
+    }
 
     #[test]
     fn orphans_are_untouched_until_somebody_takes_one() {

@@ -283,6 +283,19 @@ pub struct Orphans {
     pub peers: usize,
     /// Other incarnations that took part and died within the last minute.
     pub lately_dead: usize,
+    /// What has become of those in `passed`.
+    pub moved: Vec<Moved>,
+}
+
+/// An agent that was passed over and claimed since, or one whose token was not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// The agent, canonical.
+    pub agent_id: String,
+    /// The last fencing token; 0 if it was never claimed.
+    pub token: i64,
+    /// Another incarnation has had it, or has it now: it is passed over no more.
+    pub theirs: bool,
 }
 
 /// Tells that something may have become free. Only a hint: the reader asks the database.
@@ -368,11 +381,12 @@ pub trait Store: AuthStore + LimitStore + Send + Sync + 'static {
     /// `incarnation` resumes nothing any more.
     async fn leave_resumers(&self, incarnation: &str) -> Result<()>;
     /// What there is to resume, with at most `limit` orphans by name. Of those in `passed`, each
-    /// with a fencing token, only what somebody has claimed since counts as an orphan.
+    /// with the last fencing token if that is known, only what another incarnation has had since
+    /// counts as an orphan.
     async fn orphans(
         &self,
         incarnation: &str,
-        passed: &[(String, i64)],
+        passed: &[(String, Option<i64>)],
         limit: u32,
     ) -> Result<Orphans>;
 

@@ -323,6 +323,8 @@ macro_rules! conformance_suite {
                 what_should_run_and_nobody_has_is_an_orphan
                 no_more_orphans_are_named_than_asked_for
                 what_is_passed_over_is_no_orphan_until_somebody_has_had_it
+                what_somebody_else_has_is_passed_over_no_more
+                what_was_claimed_here_once_more_is_passed_over
                 the_newest_row_says_whether_a_session_should_run
                 those_who_resume_know_of_each_other
             }

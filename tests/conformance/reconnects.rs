@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baileys_guard::store::{Death, Orphans, Reconnect};
+use baileys_guard::store::{Death, Moved, Orphans, Reconnect};
 
 use super::{Member, Site, USER, agent, agents};
 
@@ -151,19 +151,62 @@ pub async fn what_is_passed_over_is_no_orphan_until_somebody_has_had_it(site: &S
     let (a, b) = ten(site).await;
     let had = b.claim(1, &agent(0)).await;
     b.release(&had).await;
-    // Of 0 the last token is known, of 1 none; 2 was never claimed.
-    let passed = [(agent(0), had.token), (agent(1), i64::MAX), (agent(2), 0), (agent(3), 0)];
-    let seen = async || {
-        let found = a.store.orphans(a.id(), &passed, 100).await.unwrap();
-        assert_eq!((found.agents.len(), found.should_run), (found.orphans, 10));
-        [0, 1, 2, 3, 4].map(|number| found.agents.contains(&agent(number)))
+    // Of 0 the last token is known; 2 was never claimed; of 1 nothing is known.
+    let passed = [(agent(0), Some(had.token)), (agent(1), None), (agent(2), Some(0))];
+    assert_eq!(seen(&a, &passed).await, ([false, false, false, true], vec![moved(1, 0, false)]));
+    let again = async |sequence, number| {
+        let grant = b.claim(sequence, &agent(number)).await;
+        b.release(&grant).await;
+        grant.token
     };
-    assert_eq!(seen().await, [false, false, false, false, true]);
-    for (sequence, number) in [(2, 0), (3, 1), (4, 3)] {
-        let again = b.claim(sequence, &agent(number)).await;
-        b.release(&again).await;
-    }
-    assert_eq!(seen().await, [true, false, false, true, true]);
+    let [first, second, third] = [again(2, 0).await, again(3, 1).await, again(4, 2).await];
+    assert_eq!(
+        seen(&a, &passed).await,
+        (
+            [true, false, true, true],
+            vec![moved(0, first, true), moved(1, second, false), moved(2, third, true)]
+        )
+    );
+    let passed = [(agent(0), Some(first)), (agent(1), Some(second)), (agent(2), Some(third))];
+    assert_eq!(seen(&a, &passed).await, ([false, false, false, true], vec![]));
+}
+
+pub async fn what_somebody_else_has_is_passed_over_no_more(site: &Site) {
+    let (a, b) = ten(site).await;
+    let theirs = b.claim(1, &agent(0)).await;
+    let mine = a.claim(1, &agent(1)).await;
+    let passed = [(agent(0), None), (agent(1), None)];
+    let told = vec![moved(0, theirs.token, true), moved(1, mine.token, false)];
+    assert_eq!(seen(&a, &passed).await, ([false, false, true, true], told));
+    // But it is what a dead one has left behind.
+    a.bury(&b, Death::Gone).await;
+    let told = vec![moved(0, theirs.token, false), moved(1, mine.token, false)];
+    assert_eq!(seen(&a, &passed).await, ([false, false, true, true], told));
+}
+
+pub async fn what_was_claimed_here_once_more_is_passed_over(site: &Site) {
+    let (a, _) = ten(site).await;
+    let before = a.claim(1, &agent(0)).await;
+    let passed = [(agent(0), Some(before.token))];
+    a.release(&before).await;
+    // As for a write whose answer was lost, or by the host itself.
+    let after = a.claim(2, &agent(0)).await;
+    let told = vec![moved(0, after.token, false)];
+    assert_eq!(seen(&a, &passed).await, ([false, true, true, true], told.clone()));
+    a.release(&after).await;
+    assert_eq!(seen(&a, &passed).await, ([false, true, true, true], told));
+}
+
+fn moved(number: usize, token: i64, theirs: bool) -> Moved {
+    Moved { agent_id: agent(number), token, theirs }
+}
+
+/// Which of the first four of ten are orphans, and what has become of those that are passed over.
+async fn seen(a: &Member, passed: &[(String, Option<i64>)]) -> ([bool; 4], Vec<Moved>) {
+    let mut found = a.store.orphans(a.id(), passed, 100).await.unwrap();
+    assert_eq!((found.agents.len(), found.should_run), (found.orphans, 10));
+    found.moved.sort_by(|left, right| left.agent_id.cmp(&right.agent_id));
+    ([0, 1, 2, 3].map(|number| found.agents.contains(&agent(number))), found.moved)
 }
 
 pub async fn the_newest_row_says_whether_a_session_should_run(site: &Site) {

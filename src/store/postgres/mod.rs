@@ -237,7 +237,7 @@ impl Store for PostgresStore {
     async fn orphans(
         &self,
         incarnation: &str,
-        passed: &[(String, i64)],
+        passed: &[(String, Option<i64>)],
         limit: u32,
     ) -> Result<Orphans> {
         let found = reconnects::orphans(&self.db, incarnation, passed, limit).await;

@@ -7,7 +7,7 @@ use sqlx::Row;
 use super::connection::Connections;
 use super::failure::Failure;
 use super::leases::columns;
-use crate::store::{Fence, Orphans, Reconnect};
+use crate::store::{Fence, Moved, Orphans, Reconnect};
 
 /// What is left to wait counts from the record on by the database's clock, which may have been
 /// set: never less than nothing, never more than was recorded.
@@ -60,11 +60,17 @@ const ORPHANS: &str = "WITH newest AS (
                       ON i.incarnation = l.incarnation AND l.held AND i.dead_at IS NULL)
            ON l.agent_id = n.agent_id
         WHERE n.is_active AND n.status::text IS DISTINCT FROM 'conflict'),
-     free AS MATERIALIZED (
-       SELECT w.agent_id FROM wanted w
-         LEFT JOIN unnest($2::text[], $3::bigint[]) AS p (agent_id, token) USING (agent_id)
+     passed AS MATERIALIZED (
+       SELECT p.agent_id, p.known, coalesce(l.token, 0) AS token,
+              coalesce(l.incarnation <> $1
+                       AND (l.token > p.known OR i.incarnation IS NOT NULL), false) AS theirs
+         FROM unnest($2::text[], $3::bigint[]) AS p (agent_id, known)
          LEFT JOIN baileys_guard_lease l USING (agent_id)
-        WHERE w.owner IS NULL AND (p.token IS NULL OR l.token > p.token)),
+         LEFT JOIN baileys_guard_instance i
+           ON i.incarnation = l.incarnation AND l.held AND i.dead_at IS NULL),
+     free AS MATERIALIZED (
+       SELECT w.agent_id FROM wanted w LEFT JOIN passed p USING (agent_id)
+        WHERE w.owner IS NULL AND (p.agent_id IS NULL OR p.theirs)),
      others AS (
        SELECT i.dead_at IS NULL AS lives
          FROM baileys_guard_resumer r JOIN baileys_guard_instance i USING (incarnation)
@@ -75,7 +81,9 @@ const ORPHANS: &str = "WITH newest AS (
             (SELECT count(*) FROM free) AS orphans,
             (SELECT count(*) FROM others WHERE lives) AS peers,
             (SELECT count(*) FROM others WHERE NOT lives) AS lately_dead,
-            ARRAY(SELECT agent_id FROM free ORDER BY random() LIMIT $4) AS agents";
+            ARRAY(SELECT agent_id FROM free ORDER BY random() LIMIT $4) AS agents,
+            (SELECT coalesce(json_agg(json_build_array(agent_id, token, theirs)), '[]')::text
+               FROM passed WHERE known IS NULL OR token > known) AS moved";
 
 pub(super) async fn recall(db: &Connections, agents: &[String]) -> Result<Vec<Reconnect>, Failure> {
     let rows = db.run_again(RECALL, || arguments![agents]).await?;
@@ -139,14 +147,17 @@ pub(super) async fn leave(db: &Connections, incarnation: &str) -> Result<(), Fai
 pub(super) async fn orphans(
     db: &Connections,
     incarnation: &str,
-    passed: &[(String, i64)],
+    passed: &[(String, Option<i64>)],
     limit: u32,
 ) -> Result<Orphans, Failure> {
-    let (agents, tokens): (Vec<String>, Vec<i64>) = passed.iter().cloned().unzip();
+    let (agents, tokens): (Vec<String>, Vec<Option<i64>>) = passed.iter().cloned().unzip();
     let rows =
         db.run_again(ORPHANS, || arguments![incarnation, agents, tokens, i64::from(limit)]).await?;
     let row = rows.first().ok_or(sqlx::Error::RowNotFound)?;
     let number = |name| row.try_get::<i64, _>(name).map(|n| usize::try_from(n).unwrap_or(0));
+    let moved: Vec<(String, i64, bool)> = serde_json::from_str(row.try_get("moved")?)
+        .map_err(|error| sqlx::Error::Decode(error.into()))?;
+    let moved = moved.into_iter();
     Ok(Orphans {
         agents: row.try_get("agents")?,
         orphans: number("orphans")?,
@@ -154,6 +165,7 @@ pub(super) async fn orphans(
         mine: number("mine")?,
         peers: number("peers")?,
         lately_dead: number("lately_dead")?,
+        moved: moved.map(|(agent_id, token, theirs)| Moved { agent_id, token, theirs }).collect(),
     })
 }
 

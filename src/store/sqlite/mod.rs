@@ -300,7 +300,7 @@ impl Store for SqliteStore {
     async fn orphans(
         &self,
         incarnation: &str,
-        passed: &[(String, i64)],
+        passed: &[(String, Option<i64>)],
         limit: u32,
     ) -> Result<Orphans> {
         let find = reconnects::orphans(&self.db, incarnation, passed, limit);

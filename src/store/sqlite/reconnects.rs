@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
 
 use super::connection::Connections;
 use super::failure::Failure;
 use super::{json, text};
-use crate::store::{Fence, Orphans, Reconnect};
+use crate::store::{Fence, Moved, Orphans, Reconnect};
 
 pub(super) async fn recall(db: &Connections, agents: &[String]) -> Result<Vec<Reconnect>, Failure> {
     // What is left to wait counts from the record on by the clock, which may have been set: never
@@ -119,57 +121,100 @@ pub(super) async fn leave(db: &Connections, incarnation: &str) -> Result<(), Fai
 
 /// Which of the orphans are returned is random, so that instances that look at the same moment
 /// mostly ask for different ones.
+const ORPHANS: &str = concat!(
+    "WITH wanted AS MATERIALIZED (
+       SELECT n.agent, i.incarnation AS owner FROM ",
+    newest_sessions!(),
+    " n
+         LEFT JOIN baileys_guard_lease l ON l.agent_id = n.agent AND l.held = 1
+         LEFT JOIN baileys_guard_instance i ON i.incarnation = l.incarnation
+               AND i.dead_at IS NULL
+        WHERE n.active AND n.status IS NOT 'conflict'),
+     passed AS MATERIALIZED (
+       SELECT CAST(p.value ->> 0 AS TEXT) AS agent, p.value ->> 1 AS known,
+              coalesce(l.token, 0) AS token,
+              coalesce(l.incarnation <> ?1
+                       AND (l.token > p.value ->> 1 OR i.incarnation IS NOT NULL), 0) AS theirs
+         FROM json_each(?2) p
+         LEFT JOIN baileys_guard_lease l ON l.agent_id = p.value ->> 0
+         LEFT JOIN baileys_guard_instance i ON i.incarnation = l.incarnation AND l.held = 1
+               AND i.dead_at IS NULL),
+     free AS MATERIALIZED (
+       SELECT w.agent FROM wanted w LEFT JOIN passed p ON p.agent = w.agent
+        WHERE w.owner IS NULL AND (p.agent IS NULL OR p.theirs)),
+     others AS (
+       SELECT i.dead_at IS NULL AS lives
+         FROM baileys_guard_resumer r JOIN baileys_guard_instance i USING (incarnation)
+        WHERE r.incarnation <> ?1
+          AND (i.dead_at IS NULL OR julianday(i.dead_at) > julianday('now', '-60 seconds')))
+     SELECT (SELECT count(*) FROM wanted) AS should_run,
+            (SELECT count(*) FROM wanted WHERE owner = ?1) AS mine,
+            (SELECT count(*) FROM free) AS orphans,
+            (SELECT count(*) FROM others WHERE lives) AS peers,
+            (SELECT count(*) FROM others WHERE NOT lives) AS lately_dead,
+            (SELECT json_group_array(agent) FROM (
+               SELECT agent FROM free ORDER BY random() LIMIT ?3)) AS agents,
+            (SELECT json_group_array(json_array(agent, token, theirs)) FROM passed
+              WHERE known IS NULL OR token > known) AS moved"
+);
+
 pub(super) async fn orphans(
     db: &Connections,
     incarnation: &str,
-    passed: &[(String, i64)],
+    passed: &[(String, Option<i64>)],
     limit: u32,
 ) -> Result<Orphans, Failure> {
-    let row = sqlx::query(concat!(
-        "WITH wanted AS MATERIALIZED (
-           SELECT n.agent, i.incarnation AS owner FROM ",
-        newest_sessions!(),
-        " n
-             LEFT JOIN baileys_guard_lease l ON l.agent_id = n.agent AND l.held = 1
-             LEFT JOIN baileys_guard_instance i ON i.incarnation = l.incarnation
-                   AND i.dead_at IS NULL
-            WHERE n.active AND n.status IS NOT 'conflict'),
-         passed AS (SELECT value ->> 0 AS agent, value ->> 1 AS token FROM json_each(?2)),
-         free AS MATERIALIZED (
-           SELECT w.agent FROM wanted w
-             LEFT JOIN passed p ON p.agent = w.agent
-             LEFT JOIN baileys_guard_lease l ON l.agent_id = w.agent
-            WHERE w.owner IS NULL AND (p.token IS NULL OR l.token > p.token)),
-         others AS (
-           SELECT i.dead_at IS NULL AS lives
-             FROM baileys_guard_resumer r JOIN baileys_guard_instance i USING (incarnation)
-            WHERE r.incarnation <> ?1
-              AND (i.dead_at IS NULL OR julianday(i.dead_at) > julianday('now', '-60 seconds')))
-         SELECT (SELECT count(*) FROM wanted) AS should_run,
-                (SELECT count(*) FROM wanted WHERE owner = ?1) AS mine,
-                (SELECT count(*) FROM free) AS orphans,
-                (SELECT count(*) FROM others WHERE lives) AS peers,
-                (SELECT count(*) FROM others WHERE NOT lives) AS lately_dead,
-                (SELECT json_group_array(agent) FROM (
-                   SELECT agent FROM free ORDER BY random() LIMIT ?3)) AS agents"
-    ))
-    .bind(incarnation)
-    .bind(json(passed))
-    .bind(limit)
-    .fetch_one(&mut *db.reader().await?)
-    .await?;
+    let row = sqlx::query(ORPHANS)
+        .bind(incarnation)
+        .bind(json(passed))
+        .bind(limit)
+        .fetch_one(&mut *db.reader().await?)
+        .await?;
     let number = |name| row.try_get::<i64, _>(name).map(|n| usize::try_from(n).unwrap_or(0));
-    let agents = text(&row, "agents")?.unwrap_or_default();
+    let moved: Vec<(String, i64, i64)> = list(&row, "moved")?;
+    let moved = moved.into_iter();
     Ok(Orphans {
-        agents: serde_json::from_str(&agents).map_err(|error| sqlx::Error::Decode(error.into()))?,
+        agents: list(&row, "agents")?,
         orphans: number("orphans")?,
         should_run: number("should_run")?,
         mine: number("mine")?,
         peers: number("peers")?,
         lately_dead: number("lately_dead")?,
+        moved: moved
+            .map(|(agent_id, token, theirs)| Moved { agent_id, token, theirs: theirs != 0 })
+            .collect(),
     })
+}
+
+fn list<T: DeserializeOwned>(row: &SqliteRow, column: &str) -> sqlx::Result<Vec<T>> {
+    let json = text(row, column)?.unwrap_or_default();
+    serde_json::from_str(&json).map_err(|error| sqlx::Error::Decode(error.into()))
 }
 
 fn millis(ms: i64) -> Duration {
     Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
+
+    use super::super::schema::migrations;
+    use super::*;
+
+    #[tokio::test]
+    async fn those_that_are_passed_over_are_found_by_an_index() {
+        let mut db = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        for (_, sql) in migrations() {
+            sqlx::raw_sql(sql).execute(&mut db).await.unwrap();
+        }
+        let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {ORPHANS}"));
+        let plan: Vec<(i64, i64, i64, String)> =
+            sqlx::query_as(explain).fetch_all(&mut db).await.unwrap();
+        let steps: Vec<_> = plan.iter().map(|(.., step)| step.as_str()).collect();
+        assert!(
+            steps.iter().any(|step| step.starts_with("SEARCH p USING AUTOMATIC")),
+            "{steps:#?}"
+        );
+    }
 }
