@@ -222,6 +222,22 @@ describe.each(KINDS)('resuming on %s', (kind) => {
     expect(active.map(({ agentId }) => agentId)).toEqual([other]);
   });
 
+  test('one that is cancelled when it is told that it will be resumed is not connected', async () => {
+    const [id, other] = await sessions(2);
+    const cancelled = [];
+    const { guard, scheduler, connected } = resumerOf({
+      onEvent: ({ type, agentIds }) => {
+        if (type === 'resuming' && agentIds.includes(id)) cancelled.push(scheduler.cancel(id));
+      },
+    });
+    await scheduler.resumeAll();
+    expect(await Promise.all(cancelled)).toEqual([true]);
+    expect(scheduler.pending()).toEqual([]);
+    expect([...connected]).toEqual([other]);
+    expect(await guard.getOwner(id)).toBeNull();
+    expect(await scheduler.resumeAll()).toMatchObject({ total: 0, left: 0 });
+  });
+
   test('nobody takes anything before he has met the others, however often he is asked', async () => {
     await sessions(40);
     const { scheduler } = resumerOf();

@@ -58,7 +58,7 @@ class Engine {
       enter: async (agentIds) => {
         this.stats.resumed += agentIds.length;
         this.tell({ type: 'resuming', agentIds });
-        return this.enter(agentIds);
+        return this.#enter(agentIds); // but for what was cancelled when this was told
       },
       idle: () => this.#idleSession(),
       handOver: (agentId) => this.#handOver(agentId),
@@ -82,9 +82,14 @@ class Engine {
     return scheduled;
   }
 
+  /** Enters an agent that is claimed, for a person. */
+  async enter(id) {
+    this.#native.welcome(id);
+    await this.#enter([id]);
+  }
+
   /** Enters agents that are claimed; returns how long each has to wait, as far as is known. */
-  async enter(ids) {
-    for (const id of ids) this.#native.welcome(id);
+  async #enter(ids) {
     try {
       return await settle(this.#native.resume(ids));
     } catch {

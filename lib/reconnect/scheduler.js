@@ -98,7 +98,7 @@ class ReconnectScheduler {
     if (opener) this.#engine.openers.set(id, opener);
     if (user !== undefined) this.#engine.users.set(id, user);
     if (reset) this.#engine.schedule(id, 0, true);
-    else await this.#engine.enter([id]);
+    else await this.#engine.enter(id);
     return new SupervisedSession(this, claim, () => this.#engine.attempt(id));
   }
 
