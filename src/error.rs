@@ -26,7 +26,7 @@ pub struct OwnerInfo {
     pub token: i64,
 }
 
-/// Why a claim ended without its holder asking for it.
+/// Why a claim ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LossReason {
     /// Another instance has the agent now.

@@ -98,7 +98,7 @@ pub struct DuplicateObject {
     pub rows: i64,
 }
 
-/// Counters of ownership; they only grow, but for the last two.
+/// Counters of ownership; they only grow, but for `beatFailuresInARow` and the last beat's figures.
 #[napi(object, object_from_js = false)]
 #[allow(missing_docs)] // the names say it
 pub struct OwnershipStats {
