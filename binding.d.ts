@@ -45,9 +45,7 @@ export declare class NativeClaim {
   get takeover(): boolean
   /** The fencing token now. */
   get token(): bigint
-  /** Whether it is held at this moment, by the clock and not by what was last told. */
-  holds(): boolean
-  /** Why it ended, or nothing while it is held. */
+  /** Why it ended, or nothing while it is held, by the clock and not by what was last told. */
   ended(): string | null
   /** Writes the session row under the fence. */
   update(fields: SessionFields): Promise<void | Error>
@@ -462,11 +460,8 @@ export interface LimitsOptions {
 /** A look at what there is to resume. */
 export interface LookObject {
   take: Array<string>
-  shouldRun: number
-  mine: number
   orphans: number
   peers: number
-  share: number
   surplus: number
 }
 
@@ -500,8 +495,6 @@ export interface NativeEvent {
   kind: 'lost' | 'beatFailed' | 'beatRecovered' | 'freed' | 'buried' | 'trouble' | 'ping'
   /** `lost`: the claim. */
   serial?: number
-  /** `lost`: the agent. */
-  agentId?: string
   /** `lost`: why; `freed`: `released` or `dead`. */
   reason?: string
   /** `freed`: the agents. */
@@ -575,13 +568,12 @@ export interface OwnerObject {
   fencingToken: bigint
 }
 
-/** Counters of ownership; they only grow, but for the last two. */
+/** Counters of ownership; they only grow, but for `beatFailuresInARow` and the last beat's figures. */
 export interface OwnershipStats {
   beats: number
   beatFailures: number
   beatFailuresInARow: number
   claimsGranted: number
-  claimsLost: number
   takeovers: number
   burials: number
   releases: number
@@ -649,8 +641,6 @@ export interface SchedulerCall {
   agentId: string
   /** Tells this turn from others of the session. */
   turn: number
-  /** `turn`: number of the connect in a row. */
-  attempt: number
 }
 
 /** Options of a scheduler, already checked by `lib/reconnect/options.js`. */

@@ -166,8 +166,6 @@ pub enum Error {
     ClaimLost {
         /// The agent of the claim.
         agent_id: String,
-        /// Its fencing token.
-        token: i64,
         /// Why it ended.
         reason: LossReason,
     },

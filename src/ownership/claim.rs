@@ -134,7 +134,7 @@ impl Claim {
 
     /// The error of every fenced call after the end.
     pub fn lost(&self, reason: LossReason) -> Error {
-        Error::ClaimLost { agent_id: self.agent_id.clone(), token: self.token(), reason }
+        Error::ClaimLost { agent_id: self.agent_id.clone(), reason }
     }
 
     /// Fails when it has ended.

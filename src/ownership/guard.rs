@@ -126,11 +126,6 @@ impl Ownership {
         })
     }
 
-    /// All claims held now.
-    pub fn claims(&self) -> Vec<Arc<Claim>> {
-        self.inner.ledger.all()
-    }
-
     /// The claim on an agent, by the name the database gives it, if it is held at this moment.
     pub fn held(&self, agent_id: &str) -> Option<Arc<Claim>> {
         let claim = self.inner.ledger.get(agent_id)?;
