@@ -30,7 +30,7 @@ pub struct SessionFields {
 #[derive(Clone)]
 pub struct NativeClaim {
     pub(super) claim: Arc<Claim>,
-    pub(super) ownership: Arc<Ownership>,
+    ownership: Arc<Ownership>,
 }
 
 impl NativeClaim {

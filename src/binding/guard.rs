@@ -119,10 +119,11 @@ pub struct OwnershipStats {
 #[napi]
 #[derive(Clone)]
 pub struct NativeGuard {
-    pub(super) ownership: Arc<Ownership>,
+    ownership: Arc<Ownership>,
 }
 
 impl NativeGuard {
+    /// What it owns, and how.
     pub(super) fn ownership(&self) -> &Arc<Ownership> {
         &self.ownership
     }
@@ -177,7 +178,7 @@ impl NativeGuard {
     pub fn migrate<'env>(&self, env: &'env Env) -> Pending<'env, MigratedObject> {
         let this = self.clone();
         pending(env, async move {
-            let migrated = this.ownership.store().migrate().await;
+            let migrated = this.store().migrate().await;
             migrated
                 .map(|migrated| MigratedObject {
                     applied: migrated.applied,
@@ -195,7 +196,7 @@ impl NativeGuard {
     #[napi(catch_unwind, ts_return_type = "Promise<string[] | Error>")]
     pub fn rollback<'env>(&self, env: &'env Env) -> Pending<'env, Vec<String>> {
         let this = self.clone();
-        pending(env, async move { this.ownership.store().rollback().await.into() })
+        pending(env, async move { this.store().rollback().await.into() })
     }
 
     /// Claims one agent, waiting up to `waitMs` for a live owner to go.
