@@ -55,6 +55,17 @@ export declare class NativeClaim {
 
 /** One guard. */
 export declare class NativeGuard {
+  /**
+   * Decides about hits of one limit, one after the other, and counts them. `keys` has 16 bytes
+   * for each; the answer six numbers for each, in the order of `LimitAnswer`.
+   */
+  takePoints(keys: Uint8Array, rule: LimitRule, points: number, waits: boolean): Promise<Float64Array | Error>
+  /** What a hit of one point would get. */
+  peekPoints(id: Uint8Array, rule: LimitRule): Promise<LimitAnswer | Error>
+  /** Gives points back of a hit that was admitted at `hitAt`. */
+  refundPoints(id: Uint8Array, rule: LimitRule, points: number, hitAt: number): Promise<void | Error>
+  /** Forgets a key. */
+  resetPoints(id: Uint8Array): Promise<void | Error>
   /** A guard that tells `onEvent` what happens. Touches no database. */
   static create(options: NativeOptions, onEvent: (event: NativeEvent) => void): NativeGuard | Error
   /** Applies what the database lacks. */
@@ -83,17 +94,6 @@ export declare class NativeGuard {
   watchFreed(): Promise<void | Error>
   /** Gives everything back and closes; false when the database could not be told in time. */
   shutdown(timeoutMs: number): Promise<boolean>
-  /**
-   * Decides about hits of one limit, one after the other, and counts them. `keys` has 16 bytes
-   * for each; the answer six numbers for each, in the order of `LimitAnswer`.
-   */
-  takePoints(keys: Uint8Array, rule: LimitRule, points: number, waits: boolean): Promise<Float64Array | Error>
-  /** What a hit of one point would get. */
-  peekPoints(id: Uint8Array, rule: LimitRule): Promise<LimitAnswer | Error>
-  /** Gives points back of a hit that was admitted at `hitAt`. */
-  refundPoints(id: Uint8Array, rule: LimitRule, points: number, hitAt: number): Promise<void | Error>
-  /** Forgets a key. */
-  resetPoints(id: Uint8Array): Promise<void | Error>
   /** Gauges, histograms and what is counted by reason. */
   metrics(): GuardMetrics
   /** Whether the database answers within that time. */
