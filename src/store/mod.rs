@@ -17,6 +17,7 @@
 mod auth;
 mod diagnosis;
 mod limits;
+mod migrations;
 mod postgres;
 mod sqlite;
 mod url;
