@@ -24,7 +24,7 @@ class Insight {
     this.#health = new Health(parts);
   }
 
-  /** Notes that the database failed, or works again. */
+  /** Where the guard notes that the database failed, or works again. */
   get health() {
     return this.#health;
   }
