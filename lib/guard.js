@@ -25,7 +25,6 @@ const { Insight } = require('./metrics');
 const native = require('./native');
 const { resolveOptions } = require('./options');
 const { GuardLimits, NativeLimitStore } = require('./rate-limit/guard-limits');
-const { Tallies } = require('./rate-limit/tallies');
 const { Reconnecting } = require('./reconnect');
 const { classifyDisconnect } = require('./reconnect/facts');
 const { withLimit } = require('./with-limit');
@@ -49,8 +48,8 @@ class Guard extends EventEmitter {
   #insight;
   #warnedOfPlaintext = false;
 
-  /** `tallies` of limiters that were made without a guard; for the default guard only. */
-  constructor(options, tallies = new Tallies()) {
+  /** `limits` that were there before their guard are the default one's only. */
+  constructor(options, limits = new GuardLimits(() => Guard.limitStoreOf(this))) {
     super();
     // Past this point only the native side has the keys.
     const { encryptionKey, previousEncryptionKeys, ...resolved } = resolveOptions(options);
@@ -87,12 +86,12 @@ class Guard extends EventEmitter {
       checkOpen: () => this.#checkOpen(),
       isBeating: () => this.#heartbeat !== undefined,
     });
-    this.#limits = new GuardLimits(() => Guard.limitStoreOf(this), tallies);
+    this.#limits = limits;
     this.#insight = new Insight({
       native: this.#native,
       credentials: this.#credentials,
       reconnecting: this.#reconnecting,
-      tallies,
+      tallies: limits.tallies,
       leaseTtlMs: resolved.leaseTtlMs,
       authStats: () => this.#authStates?.stats(),
       isBeating: () => this.#heartbeat !== undefined,
