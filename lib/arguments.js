@@ -2,7 +2,7 @@
 
 // Checks of arguments and options that several calls share. Each names what it refuses.
 
-const { invalidArgument, invalidOption } = require('./errors');
+const { invalidArgument } = require('./errors');
 
 const MAX_ID_LENGTH = 255; // what `instance_id VARCHAR(255)` and most hosts' agent ids hold
 
@@ -96,6 +96,4 @@ module.exports = {
   checkOptionalFunction,
   checkOptionalBoolean,
   checkMs,
-  invalidArgument,
-  invalidOption,
 };

@@ -12,13 +12,19 @@ const {
   checkOptionalBoolean,
   checkOptionalFunction,
   checkOptionalId,
-  invalidArgument,
 } = require('./arguments');
 const { clearAuthState, useGuardedAuthState } = require('./auth-state');
 const { exportAuthState, importAuthState } = require('./auth-state/transfer');
 const { Claim } = require('./claim');
 const { createCredentials } = require('./credentials');
-const { AgentInUseError, GuardError, ownerFrom, settle, unwrap } = require('./errors');
+const {
+  AgentInUseError,
+  GuardError,
+  invalidArgument,
+  ownerFrom,
+  settle,
+  unwrap,
+} = require('./errors');
 const { Heartbeat } = require('./heartbeat');
 const { Listeners } = require('./listeners');
 const { Insight } = require('./metrics');
