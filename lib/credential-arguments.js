@@ -3,7 +3,7 @@
 // Checks of what is given to encrypt and decrypt. In the fast path of small values: each costs a
 // few nanoseconds where there is nothing to complain about.
 
-const { isUint8Array } = require('node:util').types;
+const { isSharedArrayBuffer, isUint8Array } = require('node:util').types;
 
 const { describe } = require('./arguments');
 const { invalidArgument, invalidOption } = require('./errors');
@@ -39,7 +39,7 @@ function checkBytes(bytes, argument) {
     throw invalidArgument(argument, `must be a Buffer or Uint8Array, got ${describe(bytes)}`);
   }
   // Another thread could change them between the check of the tag and decryption.
-  if (bytes.buffer instanceof SharedArrayBuffer) {
+  if (isSharedArrayBuffer(bytes.buffer)) {
     throw invalidArgument(argument, 'must not be backed by a SharedArrayBuffer; copy it first');
   }
   if (isDetached(bytes)) {

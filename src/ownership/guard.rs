@@ -265,6 +265,11 @@ impl Ownership {
         if claim.ended() == Some(LossReason::Released) {
             return Ok(());
         }
+        if claim.in_doubt() {
+            // The lease may have a newer token already, which the release has to name. Where the
+            // database does not say, the release will fail, too.
+            let _ = inner.advance(claim).await;
+        }
         let fence = self.fence(claim)?;
         // Ended before the row is: nothing can be written under a token that is being given up.
         claim.end(LossReason::Released);
