@@ -23,13 +23,6 @@ function checkKeys(keys, option) {
   for (const [index, key] of keys.entries()) checkKey(key, `${option}[${index}]`);
 }
 
-function checkBoolean(value, option) {
-  if (typeof value !== 'boolean') {
-    throw invalidOption(option, `must be true or false, got ${describe(value)}`);
-  }
-  return value;
-}
-
 /** Whether the bytes were transferred away, to a worker for instance; they look empty then. */
 function isDetached(bytes) {
   if (bytes.byteLength > 0) return false;
@@ -97,7 +90,6 @@ function checkTotal(length) {
 }
 
 module.exports = {
-  checkBoolean,
   checkBytes,
   checkKey,
   checkKeys,
