@@ -45,9 +45,7 @@ export declare class NativeClaim {
   get takeover(): boolean
   /** The fencing token now. */
   get token(): bigint
-  /** Whether it is held at this moment, by the clock and not by what was last told. */
-  holds(): boolean
-  /** Why it ended, or nothing while it is held. */
+  /** Why it ended, or nothing while it is held, by the clock and not by what was last told. */
   ended(): string | null
   /** Writes the session row under the fence. */
   update(fields: SessionFields): Promise<void | Error>
@@ -57,6 +55,17 @@ export declare class NativeClaim {
 
 /** One guard. */
 export declare class NativeGuard {
+  /**
+   * Decides about hits of one limit, one after the other, and counts them. `keys` has 16 bytes
+   * for each; the answer six numbers for each, in the order of `LimitAnswer`.
+   */
+  takePoints(keys: Uint8Array, rule: LimitRule, points: number, waits: boolean): Promise<Float64Array | Error>
+  /** What a hit of one point would get. */
+  peekPoints(id: Uint8Array, rule: LimitRule): Promise<LimitAnswer | Error>
+  /** Gives points back of a hit that was admitted at `hitAt`. */
+  refundPoints(id: Uint8Array, rule: LimitRule, points: number, hitAt: number): Promise<void | Error>
+  /** Forgets a key. */
+  resetPoints(id: Uint8Array): Promise<void | Error>
   /** A guard that tells `onEvent` what happens. Touches no database. */
   static create(options: NativeOptions, onEvent: (event: NativeEvent) => void): NativeGuard | Error
   /** Applies what the database lacks. */
@@ -85,17 +94,6 @@ export declare class NativeGuard {
   watchFreed(): Promise<void | Error>
   /** Gives everything back and closes; false when the database could not be told in time. */
   shutdown(timeoutMs: number): Promise<boolean>
-  /**
-   * Decides about hits of one limit, one after the other, and counts them. `keys` has 16 bytes
-   * for each; the answer six numbers for each, in the order of `LimitAnswer`.
-   */
-  takePoints(keys: Uint8Array, rule: LimitRule, points: number, waits: boolean): Promise<Float64Array | Error>
-  /** What a hit of one point would get. */
-  peekPoints(id: Uint8Array, rule: LimitRule): Promise<LimitAnswer | Error>
-  /** Gives points back of a hit that was admitted at `hitAt`. */
-  refundPoints(id: Uint8Array, rule: LimitRule, points: number, hitAt: number): Promise<void | Error>
-  /** Forgets a key. */
-  resetPoints(id: Uint8Array): Promise<void | Error>
   /** Gauges, histograms and what is counted by reason. */
   metrics(): GuardMetrics
   /** Whether the database answers within that time. */
@@ -462,11 +460,8 @@ export interface LimitsOptions {
 /** A look at what there is to resume. */
 export interface LookObject {
   take: Array<string>
-  shouldRun: number
-  mine: number
   orphans: number
   peers: number
-  share: number
   surplus: number
 }
 
@@ -500,8 +495,6 @@ export interface NativeEvent {
   kind: 'lost' | 'beatFailed' | 'beatRecovered' | 'freed' | 'buried' | 'trouble' | 'ping'
   /** `lost`: the claim. */
   serial?: number
-  /** `lost`: the agent. */
-  agentId?: string
   /** `lost`: why; `freed`: `released` or `dead`. */
   reason?: string
   /** `freed`: the agents. */
@@ -575,13 +568,12 @@ export interface OwnerObject {
   fencingToken: bigint
 }
 
-/** Counters of ownership; they only grow, but for the last two. */
+/** Counters of ownership; they only grow, but for `beatFailuresInARow` and the last beat's figures. */
 export interface OwnershipStats {
   beats: number
   beatFailures: number
   beatFailuresInARow: number
   claimsGranted: number
-  claimsLost: number
   takeovers: number
   burials: number
   releases: number
@@ -649,8 +641,6 @@ export interface SchedulerCall {
   agentId: string
   /** Tells this turn from others of the session. */
   turn: number
-  /** `turn`: number of the connect in a row. */
-  attempt: number
 }
 
 /** Options of a scheduler, already checked by `lib/reconnect/options.js`. */

@@ -1,11 +1,12 @@
 /**
  * baileys-guard: one owner for each WhatsApp session, and what has to hold around it.
  *
- * Functions reject or throw with a {@link GuardError}; `docs/errors.md` lists the codes. Two exceptions:
+ * Functions reject or throw with a {@link GuardError}; `docs/errors.md` lists the codes. Exceptions:
  * `acquire` rejects with the reason of the signal it was given, and `rateLimit` throws a TypeError
- * for an unusable logger, as express-rate-limit does. Functions of the module work on a default
- * guard, configured by {@link configure} or by the environment; {@link createGuard} makes
- * independent ones with the same methods. Times are in milliseconds.
+ * for an unusable logger or store, and its `getKey` an Error where the store has none, as
+ * express-rate-limit does. Functions of the module work on a default guard, configured by
+ * {@link configure} or by the environment; {@link createGuard} makes independent ones with the same
+ * methods. Times are in milliseconds.
  */
 
 import { EventEmitter } from 'node:events';
@@ -26,6 +27,8 @@ export class GuardError extends Error {
   readonly option?: string;
   /** `ERR_NOT_SERIALIZABLE`: where in the value, such as `value.keys[3].expires`. */
   readonly path?: string;
+  /** `ERR_UPGRADE_REFUSED`: HTTP's. */
+  readonly statusCode?: number;
 }
 
 /** The agent has a live owner elsewhere (`ERR_AGENT_IN_USE`). */
@@ -318,6 +321,7 @@ export interface Claim {
    * Gives the agent back: close the socket first. Keeps `is_active`, so that another instance may
    * resume the session; with `deactivate` also sets `is_active = false` and
    * `status = 'disconnected'`.
+   * @throws ERR_CLAIM_LOST, ERR_DATABASE_UNAVAILABLE, ERR_SESSION_ROW_REFUSED
    */
   release(options?: { deactivate?: boolean }): Promise<void>;
 }

@@ -2,17 +2,10 @@
 
 // The public face: every name one by one, so that bundlers, ESM and readers find it.
 
-const {
-  asyncOnDefaultGuard,
-  configure,
-  defaultGuard,
-  onDefaultGuard,
-  tallies,
-} = require('./lib/default-guard');
+const { asyncOnDefaultGuard, configure, limits, onDefaultGuard } = require('./lib/default-guard');
 const errors = require('./lib/errors');
 const { Guard } = require('./lib/guard');
 const { MemoryStore, ipKeyGenerator } = require('./lib/rate-limit');
-const { GuardLimits } = require('./lib/rate-limit/guard-limits');
 const { classifyDisconnect } = require('./lib/reconnect/facts');
 
 // Errors
@@ -34,10 +27,7 @@ module.exports.startHeartbeat = onDefaultGuard('startHeartbeat');
 module.exports.getOwner = asyncOnDefaultGuard('getOwner');
 module.exports.listSessions = asyncOnDefaultGuard('listSessions');
 module.exports.watchOwnership = onDefaultGuard('watchOwnership');
-module.exports.shutdown = async function shutdown(options) {
-  limits.close(); // made by the module itself, they belong to no guard
-  return defaultGuard().shutdown(options);
-};
+module.exports.shutdown = asyncOnDefaultGuard('shutdown');
 
 // Credentials
 module.exports.encryptCredentials = onDefaultGuard('encryptCredentials');
@@ -55,11 +45,15 @@ module.exports.importAuthState = asyncOnDefaultGuard('importAuthState');
 module.exports.exportAuthState = asyncOnDefaultGuard('exportAuthState');
 module.exports.rotateCredentials = asyncOnDefaultGuard('rotateCredentials');
 
-// Rate limits. In memory they need no guard; the default one is made at the first hit that is
-// counted in the database.
-const limits = new GuardLimits(() => Guard.limitStoreOf(defaultGuard()), tallies);
-module.exports.rateLimit = limits.rateLimit;
-module.exports.createRateLimiter = limits.createRateLimiter;
+// Rate limits
+module.exports.rateLimit = function rateLimit(options) {
+  limits.checkOpen();
+  return limits.rateLimit(options);
+};
+module.exports.createRateLimiter = function createRateLimiter(options) {
+  limits.checkOpen();
+  return limits.createRateLimiter(options);
+};
 module.exports.MemoryStore = MemoryStore;
 module.exports.ipKeyGenerator = ipKeyGenerator;
 

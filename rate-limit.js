@@ -3,10 +3,11 @@
 // `baileys-guard/rate-limit`: what `require('express-rate-limit')` gives, so that mapping the one
 // module name to the other is enough.
 
-const guard = require('./index');
+const { MemoryStore, ipKeyGenerator, createRateLimiter } = require('./index');
+const { limits } = require('./lib/default-guard');
 
-const { MemoryStore, ipKeyGenerator, createRateLimiter } = guard;
-const rateLimit = (options) => guard.rateLimit(options);
+/** As express-rate-limit's it knows of no guard, and goes on after the end of one. */
+const rateLimit = (options) => limits.rateLimit(options);
 
 const SECOND = 1000;
 const MINUTE = 60 * SECOND;

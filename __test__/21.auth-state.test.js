@@ -301,8 +301,10 @@ describe.each(KINDS)('auth state on %s', (kind) => {
     );
   });
 
-  test('what a socket writes while clear fails is stored', async () => {
-    const { state, clear } = await open({}, 'not-cleared');
+  test('what a socket writes while clear fails is stored, unless an earlier one came through', async () => {
+    const { guard, claim, ...cleared } = await open({}, 'not-cleared');
+    await cleared.clear();
+    const { state, clear } = await guard.useGuardedAuthState(claim, { baileys });
     await state.keys.set({ session: { a: Buffer.from('before') } });
     const when = "old.agent_id = 'not-cleared'";
     await database.query(
@@ -318,6 +320,8 @@ describe.each(KINDS)('auth state on %s', (kind) => {
     const writing = state.keys.set({ session: { a: Buffer.from('meanwhile') } });
     await expect(clearing).rejects.toBeInstanceOf(GuardError);
     await writing;
+    await expect(cleared.clear()).rejects.toBeInstanceOf(GuardError);
+    await cleared.state.keys.set({ session: { a: Buffer.from('of a socket that is over') } });
     expect(await state.keys.get('session', ['a'])).toEqual({ a: Buffer.from('meanwhile') });
   });
 

@@ -441,6 +441,33 @@ describe.each(KINDS)('on %s', (kind) => {
     expect(() => guard.rateLimit()).toThrow(expect.objectContaining({ code: 'ERR_SHUT_DOWN' }));
   });
 
+  test('after the module’s shutdown it makes no limiters; what stands for express-rate-limit does', async () => {
+    let guard;
+    let dropIn;
+    jest.isolateModules(() => {
+      guard = require('..');
+      dropIn = require('../rate-limit');
+    });
+    guard.configure({ databaseUrl: database.url, logger: SILENT });
+    const early = guard.rateLimit({ limit: 1 });
+    await expect(guard.shutdown({ timeoutMs: -1 })).rejects.toMatchObject({
+      code: 'ERR_INVALID_ARGUMENT',
+    });
+    const limiter = guard.createRateLimiter({});
+    expect((await limiter.consume('a')).allowed).toBe(true);
+
+    await guard.shutdown();
+    for (const make of [guard.rateLimit, guard.createRateLimiter, dropIn.createRateLimiter]) {
+      for (const options of [undefined, {}, { store: 'database' }]) {
+        expect(() => make(options)).toThrow(expect.objectContaining({ code: 'ERR_SHUT_DOWN' }));
+      }
+    }
+    await expect(limiter.consume('a')).rejects.toMatchObject({ code: 'ERR_SHUT_DOWN' });
+    expect([(await hit(early)).passed, (await hit(early)).passed]).toEqual([true, false]);
+    expect((await hit(dropIn({ limit: 1 }))).passed).toBe(true);
+    expect(new guard.MemoryStore().size).toBe(0);
+  });
+
   test('before migration a hit names the command', async () => {
     const bare = await freshDatabase(kind, { migrated: false });
     const limiter = guardsOn(bare)().createRateLimiter({ store: 'database' });

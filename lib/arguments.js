@@ -76,6 +76,14 @@ function checkOptionalBoolean(value, argument) {
   return value;
 }
 
+/** One of the options that a guard is made with: those have an error of their own. */
+function checkBooleanOption(value, option) {
+  if (typeof value !== 'boolean') {
+    throw invalidOption(option, `must be true or false, got ${describe(value)}`);
+  }
+  return value;
+}
+
 /** A number of milliseconds between two limits, both included. */
 function checkMs(value, argument, { min = 0, max = 2 ** 40 } = {}) {
   if (typeof value !== 'number' || !(value >= min && value <= max)) {
@@ -95,7 +103,6 @@ module.exports = {
   checkFunction,
   checkOptionalFunction,
   checkOptionalBoolean,
+  checkBooleanOption,
   checkMs,
-  invalidArgument,
-  invalidOption,
 };

@@ -2,8 +2,8 @@
 
 // One agent held under one fencing token.
 
-const { checkObject, checkOptionalBoolean, describe, invalidArgument } = require('./arguments');
-const { ClaimLostError, settle } = require('./errors');
+const { checkObject, checkOptionalBoolean, describe } = require('./arguments');
+const { ClaimLostError, invalidArgument, settle } = require('./errors');
 
 const STATUSES = [
   'disconnected',

@@ -3,7 +3,7 @@
 // Checks of what is given to encrypt and decrypt. In the fast path of small values: each costs a
 // few nanoseconds where there is nothing to complain about.
 
-const { isUint8Array } = require('node:util').types;
+const { isSharedArrayBuffer, isUint8Array } = require('node:util').types;
 
 const { describe } = require('./arguments');
 const { invalidArgument, invalidOption } = require('./errors');
@@ -23,13 +23,6 @@ function checkKeys(keys, option) {
   for (const [index, key] of keys.entries()) checkKey(key, `${option}[${index}]`);
 }
 
-function checkBoolean(value, option) {
-  if (typeof value !== 'boolean') {
-    throw invalidOption(option, `must be true or false, got ${describe(value)}`);
-  }
-  return value;
-}
-
 /** Whether the bytes were transferred away, to a worker for instance; they look empty then. */
 function isDetached(bytes) {
   if (bytes.byteLength > 0) return false;
@@ -46,7 +39,7 @@ function checkBytes(bytes, argument) {
     throw invalidArgument(argument, `must be a Buffer or Uint8Array, got ${describe(bytes)}`);
   }
   // Another thread could change them between the check of the tag and decryption.
-  if (bytes.buffer instanceof SharedArrayBuffer) {
+  if (isSharedArrayBuffer(bytes.buffer)) {
     throw invalidArgument(argument, 'must not be backed by a SharedArrayBuffer; copy it first');
   }
   if (isDetached(bytes)) {
@@ -97,7 +90,6 @@ function checkTotal(length) {
 }
 
 module.exports = {
-  checkBoolean,
   checkBytes,
   checkKey,
   checkKeys,

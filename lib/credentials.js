@@ -6,9 +6,8 @@
 const { Buffer } = require('node:buffer'); // the global is a getter
 const { isUint8Array } = require('node:util').types;
 
-const { checkId, checkObject } = require('./arguments');
+const { checkBooleanOption, checkId, checkObject } = require('./arguments');
 const {
-  checkBoolean,
   checkBytes,
   checkKey,
   checkKeys,
@@ -97,8 +96,8 @@ class Credentials {
     if (encryptionKey !== undefined) checkKey(encryptionKey, 'encryptionKey');
     checkKeys(previousEncryptionKeys, 'previousEncryptionKeys');
     this.#accept = {
-      plaintext: checkBoolean(acceptPlaintext ?? true, 'acceptPlaintext'),
-      legacy: checkBoolean(acceptLegacy ?? true, 'acceptLegacy'),
+      plaintext: checkBooleanOption(acceptPlaintext ?? true, 'acceptPlaintext'),
+      legacy: checkBooleanOption(acceptLegacy ?? true, 'acceptLegacy'),
     };
     this.#native = native;
     this.#ring = unwrap(native.createKeyRing(encryptionKey, previousEncryptionKeys));

@@ -6,12 +6,12 @@ const { createCredentials } = require('./credentials');
 const { GuardError } = require('./errors');
 const { Guard } = require('./guard');
 const { resolveOptions } = require('./options');
-const { Tallies } = require('./rate-limit/tallies');
+const { GuardLimits } = require('./rate-limit/guard-limits');
 
 let configured; // options given to configure()
 let guard;
-/** Of the module's own limiters, which may be there before the guard. */
-const tallies = new Tallies();
+/** In memory they need no guard: it is made at the first hit that is counted in the database. */
+const limits = new GuardLimits(() => Guard.limitStoreOf(defaultGuard()));
 
 /** Sets the options of the default guard; before its first use only. */
 function configure(options) {
@@ -27,7 +27,7 @@ function configure(options) {
 
 function defaultGuard() {
   if (!guard) {
-    guard = new Guard(configured, tallies);
+    guard = new Guard(configured, limits);
     configured = undefined; // the keys in it
   }
   return guard;
@@ -47,4 +47,4 @@ function named(name, fn) {
   return Object.defineProperty(fn, 'name', { value: name });
 }
 
-module.exports = { configure, defaultGuard, onDefaultGuard, asyncOnDefaultGuard, tallies };
+module.exports = { configure, defaultGuard, onDefaultGuard, asyncOnDefaultGuard, limits };

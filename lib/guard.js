@@ -12,20 +12,24 @@ const {
   checkOptionalBoolean,
   checkOptionalFunction,
   checkOptionalId,
-  invalidArgument,
 } = require('./arguments');
-const { clearAuthState, useGuardedAuthState } = require('./auth-state');
-const { exportAuthState, importAuthState } = require('./auth-state/transfer');
+const { GuardAuthStates } = require('./auth-state/guard-states');
 const { Claim } = require('./claim');
 const { createCredentials } = require('./credentials');
-const { AgentInUseError, GuardError, ownerFrom, settle, unwrap } = require('./errors');
+const {
+  AgentInUseError,
+  GuardError,
+  invalidArgument,
+  ownerFrom,
+  settle,
+  unwrap,
+} = require('./errors');
 const { Heartbeat } = require('./heartbeat');
 const { Listeners } = require('./listeners');
 const { Insight } = require('./metrics');
 const native = require('./native');
 const { resolveOptions } = require('./options');
 const { GuardLimits, NativeLimitStore } = require('./rate-limit/guard-limits');
-const { Tallies } = require('./rate-limit/tallies');
 const { Reconnecting } = require('./reconnect');
 const { classifyDisconnect } = require('./reconnect/facts');
 const { withLimit } = require('./with-limit');
@@ -47,10 +51,9 @@ class Guard extends EventEmitter {
   #shutdown;
   #authStates;
   #insight;
-  #warnedOfPlaintext = false;
 
-  /** `tallies` of limiters that were made without a guard; for the default guard only. */
-  constructor(options, tallies = new Tallies()) {
+  /** `limits` that were there before their guard are the default one's only. */
+  constructor(options, limits = new GuardLimits(() => Guard.limitStoreOf(this))) {
     super();
     // Past this point only the native side has the keys.
     const { encryptionKey, previousEncryptionKeys, ...resolved } = resolveOptions(options);
@@ -72,6 +75,13 @@ class Guard extends EventEmitter {
         (event) => this.#happened(event),
       ),
     );
+    this.#authStates = new GuardAuthStates({
+      native: this.#native,
+      credentials: this.#credentials,
+      options: resolved,
+      listeners: this.#listeners,
+      checkOpen: () => this.#checkOpen(),
+    });
     this.#reconnecting = new Reconnecting({
       guard: this,
       native: this.#native,
@@ -83,18 +93,18 @@ class Guard extends EventEmitter {
         for (const agentId of agentIds) checkId(agentId, 'agentId');
         return this.#claimMany(agentIds);
       },
-      clearAuthState: (claim) => clearAuthState(claim, this.#states()),
+      clearAuthState: (claim) => this.#authStates.clear(claim),
       checkOpen: () => this.#checkOpen(),
       isBeating: () => this.#heartbeat !== undefined,
     });
-    this.#limits = new GuardLimits(() => Guard.limitStoreOf(this), tallies);
+    this.#limits = limits;
     this.#insight = new Insight({
       native: this.#native,
       credentials: this.#credentials,
       reconnecting: this.#reconnecting,
-      tallies,
+      tallies: limits.tallies,
       leaseTtlMs: resolved.leaseTtlMs,
-      authStats: () => this.#authStates?.stats(),
+      authStats: () => this.#authStates.stats(),
       isBeating: () => this.#heartbeat !== undefined,
       isShutDown,
       listeners: this.#listeners,
@@ -103,60 +113,22 @@ class Guard extends EventEmitter {
 
   /** What Baileys' `makeWASocket({ auth })` takes, encrypted, in the database, under the fence. */
   async useGuardedAuthState(claim, options) {
-    this.#checkOpen();
-    this.#warnOfPlaintext();
-    return useGuardedAuthState(claim, this.#states(), options);
+    return this.#authStates.use(claim, options);
   }
 
   /** Takes over a `useMultiFileAuthState` folder and the host's `session_data`. */
   async importAuthState(claim, options) {
-    this.#checkOpen();
-    this.#warnOfPlaintext();
-    return importAuthState(claim, this.#tools(), options);
+    return this.#authStates.import(claim, options);
   }
 
   /** Writes the state into a folder that `useMultiFileAuthState` reads. */
   async exportAuthState(claim, folder) {
-    this.#checkOpen();
-    return exportAuthState(claim, folder, this.#tools());
+    return this.#authStates.export(claim, folder);
   }
 
   /** Brings everything stored under the current key, while sessions run. */
   async rotateCredentials(options) {
-    const { batchSize = 200, dryRun = false, onProgress } = checkObject(options, 'options');
-    if (!Number.isInteger(batchSize) || batchSize < 1 || batchSize > 10_000) {
-      throw invalidArgument('batchSize', 'must be a whole number from 1 to 10000');
-    }
-    checkOptionalBoolean(dryRun, 'dryRun');
-    checkOptionalFunction(onProgress, 'onProgress');
-    this.#checkOpen();
-    const progress = (report) => this.#listeners.call(onProgress, report);
-    return settle(this.#states().rotate(batchSize, dryRun, progress));
-  }
-
-  #states() {
-    const { acceptPlaintext, acceptLegacy } = this.#options;
-    this.#authStates ??= native.NativeAuthStates.of(
-      this.#native,
-      this.#credentials.keyRing,
-      acceptPlaintext,
-      acceptLegacy,
-    );
-    return this.#authStates;
-  }
-
-  #tools() {
-    const open = (stored, agentId) => this.#credentials.decryptCredentials(stored, { agentId });
-    return { states: this.#states(), open };
-  }
-
-  #warnOfPlaintext() {
-    if (this.#credentials.keyIds.current || this.#warnedOfPlaintext) return;
-    this.#warnedOfPlaintext = true;
-    this.#options.logger.warn(
-      '[BAILEYS] no encryption key is configured: credentials are stored in plain text. ' +
-        '`npx baileys-guard keygen` makes a key for CREDENTIALS_ENCRYPTION_KEY',
-    );
+    return this.#authStates.rotate(options);
   }
 
   /** This instance's public name. */

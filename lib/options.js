@@ -5,7 +5,7 @@
 const { randomBytes } = require('node:crypto');
 const os = require('node:os');
 
-const { describe, problemOfId } = require('./arguments');
+const { checkBooleanOption, describe, problemOfId } = require('./arguments');
 const { invalidOption } = require('./errors');
 
 const MIN_TTL_MS = 100;
@@ -52,13 +52,6 @@ function numberFromText(text, option, variable) {
 function id(value, option) {
   const problem = problemOfId(value);
   if (problem) throw invalidOption(option, problem);
-  return value;
-}
-
-function boolean(value, option) {
-  if (typeof value !== 'boolean') {
-    throw invalidOption(option, `must be true or false, got ${describe(value)}`);
-  }
   return value;
 }
 
@@ -118,8 +111,8 @@ function resolveOptions(given = {}, env = process.env) {
       from('previousEncryptionKeys', 'CREDENTIALS_ENCRYPTION_PREVIOUS_KEYS', (text) =>
         text.split(',').filter((key) => key.trim() !== ''),
       ) ?? [],
-    acceptPlaintext: boolean(given.acceptPlaintext ?? true, 'acceptPlaintext'),
-    acceptLegacy: boolean(given.acceptLegacy ?? true, 'acceptLegacy'),
+    acceptPlaintext: checkBooleanOption(given.acceptPlaintext ?? true, 'acceptPlaintext'),
+    acceptLegacy: checkBooleanOption(given.acceptLegacy ?? true, 'acceptLegacy'),
     onStoreLost,
     logger: checkLogger(given.logger ?? console),
   };

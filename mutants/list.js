@@ -254,6 +254,13 @@ module.exports = [
     test: conformance('takeovers::from_ones_own_term_before'),
   },
   {
+    name: 'a write without an answer is written again under the same token',
+    file: 'src/ownership/writing.rs',
+    find: 'self.claim.doubt(fence);',
+    replace: 'let _ = fence;',
+    test: inJest('16.endings', 'a write that arrives late does not undo what the same owner'),
+  },
+  {
     name: 'whatever is free is taken up again',
     file: 'src/ownership/claiming.rs',
     find: 'inner.claim_resolved(&term, &untouched)',

@@ -26,7 +26,7 @@ pub struct OwnerInfo {
     pub token: i64,
 }
 
-/// Why a claim ended without its holder asking for it.
+/// Why a claim ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LossReason {
     /// Another instance has the agent now.
@@ -166,8 +166,6 @@ pub enum Error {
     ClaimLost {
         /// The agent of the claim.
         agent_id: String,
-        /// Its fencing token.
-        token: i64,
         /// Why it ended.
         reason: LossReason,
     },

@@ -90,9 +90,10 @@ async function useGuardedAuthState(claim, native, options) {
     saveCreds: () => write(() => [[...CREDS, creds]]),
     async clear() {
       const clearing = stored.clear();
+      const before = cleared;
       cleared = clearing.then(
         () => true,
-        () => (cleared = undefined),
+        () => before ?? false,
       );
       await clearing;
     },

@@ -3,7 +3,8 @@
 // What a guard shows of itself: counters and health. It goes on to answer after shutdown(), so
 // that the last scrape of a process that ends is not one that fails.
 
-const { checkMs, checkObject, checkOptionalBoolean, invalidArgument } = require('../arguments');
+const { checkMs, checkObject, checkOptionalBoolean } = require('../arguments');
+const { invalidArgument } = require('../errors');
 const { familiesOf } = require('./families');
 const { Health, healthHandler } = require('./health');
 const { register } = require('./registry');
@@ -24,7 +25,7 @@ class Insight {
     this.#health = new Health(parts);
   }
 
-  /** Notes that the database failed, or works again. */
+  /** Where the guard notes that the database failed, or works again. */
   get health() {
     return this.#health;
   }

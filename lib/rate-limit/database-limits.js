@@ -12,11 +12,10 @@
 
 const { createHash } = require('node:crypto');
 const { kindOf, textOf } = require('./keys');
-const { MemoryLimits } = require('./limits');
+const { KnownRefusals } = require('./known-refusals');
+const { MemoryLimits } = require('./memory-limits');
 const { ruleName } = require('./tallies');
 
-const LEASE_MS = 1000;
-const MAX_LEASES = 10_000;
 const PROBE_EVERY_MS = 1000;
 /** What the insurance covers. A database that was never migrated is not one that is away. */
 const OUTAGES = ['ERR_DATABASE_UNAVAILABLE', 'ERR_DATABASE'];
@@ -45,7 +44,7 @@ class DatabaseLimits {
   #open;
   #logger;
   #insurance;
-  #leases = new Leases();
+  #refusals = new KnownRefusals();
   /** Set while the database is away and insured: when it was last tried. */
   #outage;
 
@@ -66,16 +65,16 @@ class DatabaseLimits {
   take(key, limit, points, waits = false) {
     const now = Date.now();
     const id = this.#idOf(key);
-    const refusal = this.#leases.refuses(id, limit, points, now);
+    const refusal = this.#refusals.refuses(id, limit, points, now);
     if (refusal) return refusal;
     const ask = async () => {
-      const { given } = this.#leases;
+      const { given } = this.#refusals;
       const store = await this.#open();
       const answer = await store.take(id, this.#ruleWith(limit), points, waits);
       const decision = toDecision(answer);
       // Who waits is told so without being refused: others may still have to be, and blocked.
-      const isKnown = !decision.allowed && !waits && given === this.#leases.given;
-      if (isKnown) this.#leases.keep(id, limit, points, decision);
+      const isKnown = !decision.allowed && !waits && given === this.#refusals.given;
+      if (isKnown) this.#refusals.keep(id, limit, points, decision);
       return decision;
     };
     return this.#insured(ask, () => this.#insurance.take(key, limit, points, waits));
@@ -94,7 +93,7 @@ class DatabaseLimits {
     const ask = async () => {
       const store = await this.#open();
       await store.refund(id, this.#ruleWith(limit), points, hitAt);
-      this.#leases.forget(id);
+      this.#refusals.forget(id);
     };
     return this.#insured(ask, () => this.#insurance.refund(key, limit, points, hitAt));
   }
@@ -104,7 +103,7 @@ class DatabaseLimits {
     this.#insurance?.resetKey(key);
     const store = await this.#open();
     await store.reset(id);
-    this.#leases.forget(id);
+    this.#refusals.forget(id);
   }
 
   #ruleWith(limit) {
@@ -172,46 +171,6 @@ function toDecision({ allowed, used, remaining, resetInMs, retryAfterMs, hitAt }
   const now = Date.now();
   const resetTime = new Date(now + resetInMs);
   return { allowed, used, remaining, resetTime, retryAfterMs, now, hitAt };
-}
-
-/** Keys that are known to be refused, for a while. */
-class Leases {
-  #leases = new Map();
-  /** How often something was given back: a refusal that was asked for before that is not kept. */
-  given = 0;
-
-  /** A refusal that needs no question, or undefined. */
-  refuses(id, limit, points, now) {
-    const name = id.toString('latin1');
-    const lease = this.#leases.get(name);
-    if (lease === undefined) return undefined;
-    const { decision, until } = lease;
-    // A clock that was set back makes a lease look long; it is none then.
-    if (now >= until || until - now > LEASE_MS) {
-      this.#leases.delete(name);
-      return undefined;
-    }
-    // More points, or a lower limit, are refused for at least as long. Less has to ask.
-    if (points < lease.points || limit > lease.limit) return undefined;
-    decision.used += 1;
-    const retryAfterMs = decision.now + decision.retryAfterMs - now;
-    return { ...decision, now, retryAfterMs, resetTime: new Date(now + retryAfterMs) };
-  }
-
-  keep(id, limit, points, decision) {
-    const until = decision.now + Math.min(decision.retryAfterMs, LEASE_MS);
-    if (this.#leases.size >= MAX_LEASES) {
-      const [oldest] = this.#leases.keys();
-      this.#leases.delete(oldest);
-    }
-    this.#leases.set(id.toString('latin1'), { decision: { ...decision }, until, limit, points });
-  }
-
-  /** Something was given back to a key. */
-  forget(id) {
-    this.given += 1;
-    this.#leases.delete(id.toString('latin1'));
-  }
 }
 
 /**

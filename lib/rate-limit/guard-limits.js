@@ -2,7 +2,7 @@
 
 // The limits of one guard: those in its database, and those in memory made through it.
 
-const { settle } = require('../errors');
+const { GuardError, settle } = require('../errors');
 const { createDatabaseLimits } = require('./database-limits');
 const { GatheredHits } = require('./gathered-hits');
 const { createRateLimit } = require('./index');
@@ -40,14 +40,19 @@ class NativeLimitStore {
 class GuardLimits {
   #gate = new Gate();
 
-  /**
-   * @param {() => NativeLimitStore} openDatabase called at every hit, and never before one
-   * @param {Tallies} [tallies] how its limiters decide is counted there
-   */
-  constructor(openDatabase, tallies = new Tallies()) {
+  /** @param {() => NativeLimitStore} openDatabase called at every hit, and never before one */
+  constructor(openDatabase) {
     const databaseLimits = createDatabaseLimits(openDatabase);
-    this.rateLimit = createRateLimit(databaseLimits, tallies);
-    this.createRateLimiter = createRateLimiterFactory(databaseLimits, this.#gate, tallies);
+    /** How its limiters decide is counted there. */
+    this.tallies = new Tallies();
+    this.rateLimit = createRateLimit(databaseLimits, this.tallies);
+    this.createRateLimiter = createRateLimiterFactory(databaseLimits, this.#gate, this.tallies);
+  }
+
+  checkOpen() {
+    if (this.#gate.closed) {
+      throw new GuardError('ERR_SHUT_DOWN', 'these limits have been shut down with their guard');
+    }
   }
 
   /** Sends away all that wait for a turn. */

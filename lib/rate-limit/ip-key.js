@@ -7,7 +7,8 @@
 
 const { isIPv6 } = require('node:net');
 
-const { describe, invalidArgument } = require('../arguments');
+const { describe } = require('../arguments');
+const { invalidArgument } = require('../errors');
 
 /**
  * @param {string} ip usually `request.ip`

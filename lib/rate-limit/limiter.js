@@ -5,7 +5,7 @@
 const { checkObject } = require('../arguments');
 const { GuardError, invalidArgument } = require('../errors');
 const { check, checkRule, checkStore, isCount } = require('./extensions');
-const { MemoryLimits } = require('./limits');
+const { MemoryLimits } = require('./memory-limits');
 const { consoleLogger } = require('./options');
 const { TurnQueue } = require('./queue');
 const { Tallies } = require('./tallies');

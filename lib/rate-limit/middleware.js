@@ -7,7 +7,7 @@
 //
 // Each step is a function that goes on to the next at once, unless an option answered with a
 // promise. Whatever throws or rejects on the way goes to next(error). Algorithms that have to
-// know the limit to decide (see limits.js) are asked for it before they count.
+// know the limit to decide (see memory-limits.js) are asked for it before they count.
 
 const headers = require('./headers');
 const { giveBack, watch } = require('./give-back');

@@ -1,7 +1,7 @@
 'use strict';
 
 // The numbers that JavaScript and native code hand each other without making an object:
-// indices into one Float64Array, the same as in src/binding/rate_limit.rs.
+// indices into one Float64Array, the same as in src/binding/memory_limits.rs.
 
 module.exports = {
   LIMIT: 0, // in: the limit of this call

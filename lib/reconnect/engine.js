@@ -35,7 +35,7 @@ class Engine {
   #tasks = new Set(); // what is under way
   #awake;
   #stopped;
-  #forgotten; // tells the guard that this has stopped
+  #unregister; // tells the guard that this has stopped
 
   stats = new ReconnectStats();
   /** Agent -> the user that its claim is made for. */
@@ -63,7 +63,7 @@ class Engine {
       idle: () => this.#idleSession(),
       handOver: (agentId) => this.#handOver(agentId),
     });
-    this.#forgotten = host.register({
+    this.#unregister = host.register({
       drain: (how) => this.#drain(how),
       halt: () => this.stop({ release: false }),
       stats: this.stats,
@@ -186,7 +186,7 @@ class Engine {
 
   /** @param {{ release: boolean }} how whether claims are given back here, or by the guard */
   stop(how) {
-    this.#stopped ??= this.#stop(how).finally(this.#forgotten);
+    this.#stopped ??= this.#stop(how).finally(this.#unregister);
     return this.#stopped;
   }
 

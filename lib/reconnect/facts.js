@@ -2,8 +2,8 @@
 
 // What an error tells about the end of a connection, in the form the policy takes.
 
-const { checkObject, invalidArgument, describe } = require('../arguments');
-const { GuardError } = require('../errors');
+const { checkObject, describe } = require('../arguments');
+const { GuardError, invalidArgument } = require('../errors');
 const native = require('../native');
 const { checkNumbers } = require('./options');
 

@@ -9,8 +9,8 @@ const {
   checkOptionalBoolean,
   checkOptionalFunction,
   describe,
-  invalidArgument,
 } = require('../arguments');
+const { invalidArgument } = require('../errors');
 
 /** What is decided by the native side: numbers only. */
 const NUMBERS = {

@@ -3,7 +3,8 @@
 // The whole of it for one session: auth state, socket, events, session row, end.
 
 const { checkFunction } = require('../arguments');
-const { GuardError } = require('../errors');
+const { GuardError, invalidArgument } = require('../errors');
+const { withLimit } = require('../with-limit');
 const { sessionEnded } = require('./attempt');
 const { factsOf, reasonOf } = require('./facts');
 const { SessionRow } = require('./session-row');
@@ -90,14 +91,13 @@ class Socket {
       this.#row.write({ status: 'connecting', qrCode: null });
       this.#auth = await openAuth(this.#host, this.#options, this.#claim);
       this.#signal.throwIfAborted();
-      const auth = this.#auth.state;
-      const [agentId, claim, attempt, signal] = [
-        this.#agentId,
-        this.#claim,
-        this.#attempt,
-        this.#signal,
-      ];
-      const socket = await this.#options.makeSocket({ auth, claim, signal, agentId, attempt });
+      const socket = await this.#options.makeSocket({
+        agentId: this.#agentId,
+        auth: this.#auth.state,
+        claim: this.#claim,
+        attempt: this.#attempt,
+        signal: this.#signal,
+      });
       this.#adopt(socket);
     } catch (error) {
       this.#end(error);
@@ -119,13 +119,7 @@ class Socket {
 
   #adopt(socket) {
     if (typeof socket?.ev?.on !== 'function') {
-      throw new GuardError(
-        'ERR_INVALID_ARGUMENT',
-        'argument makeSocket: must return a Baileys socket',
-        {
-          argument: 'makeSocket',
-        },
-      );
+      throw invalidArgument('makeSocket', 'must return a Baileys socket');
     }
     this.#socket = socket;
     if (this.#over) {
@@ -297,14 +291,11 @@ class Socket {
 
 /** Politely, and if that takes too long by force: a silent peer would hold the socket for 30 s. */
 async function closeSocket(socket, reason) {
-  let timer;
-  const late = new Promise((resolve) => (timer = setTimeout(resolve, POLITE_MS)));
   try {
-    await Promise.race([socket.end?.(reason), late]);
+    await withLimit(socket.end?.(reason), POLITE_MS);
   } catch {
     // It could not even be ended; what is left of it is cut off below.
   }
-  clearTimeout(timer);
   try {
     if (socket.ws?.isClosed === false) socket.ws.socket?.terminate?.();
   } catch {

@@ -81,7 +81,7 @@ impl AuthStates {
 
     /// The values of one type that exist among these ids; one round trip.
     pub async fn get(&self, claim: &Arc<Claim>, kind: &str, ids: &[String]) -> Result<Vec<Item>> {
-        self.ownership.fence(claim)?;
+        self.ownership.settle(claim).await?;
         let rows = self.ownership.store().auth_get(&claim.agent_id, kind, ids).await?;
         self.stats.reads.fetch_add(1, Relaxed);
         rows.into_iter().map(|row| self.opened(row)).collect()

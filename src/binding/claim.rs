@@ -30,7 +30,7 @@ pub struct SessionFields {
 #[derive(Clone)]
 pub struct NativeClaim {
     pub(super) claim: Arc<Claim>,
-    pub(super) ownership: Arc<Ownership>,
+    ownership: Arc<Ownership>,
 }
 
 impl NativeClaim {
@@ -65,13 +65,7 @@ impl NativeClaim {
         super::guard::token(self.claim.token())
     }
 
-    /// Whether it is held at this moment, by the clock and not by what was last told.
-    #[napi(catch_unwind)]
-    pub fn holds(&self) -> bool {
-        self.ownership.holds(&self.claim)
-    }
-
-    /// Why it ended, or nothing while it is held.
+    /// Why it ended, or nothing while it is held, by the clock and not by what was last told.
     #[napi(catch_unwind)]
     pub fn ended(&self) -> Option<&'static str> {
         self.ownership.holds(&self.claim);

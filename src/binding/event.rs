@@ -19,8 +19,6 @@ pub struct NativeEvent {
     pub kind: &'static str,
     /// `lost`: the claim.
     pub serial: Option<f64>,
-    /// `lost`: the agent.
-    pub agent_id: Option<String>,
     /// `lost`: why; `freed`: `released` or `dead`.
     pub reason: Option<&'static str>,
     /// `freed`: the agents.
@@ -58,9 +56,7 @@ impl From<Event> for NativeEvent {
         match event {
             Event::Lost { claim, reason } => Self {
                 serial: Some(claim.serial as f64),
-                agent_id: Some(claim.agent_id.clone()),
                 reason: Some(reason.as_str()),
-                message: Some(claim.lost(reason).to_string()),
                 ..plain("lost")
             },
             Event::BeatFailed { error, consecutive } => {

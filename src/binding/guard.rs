@@ -98,7 +98,7 @@ pub struct DuplicateObject {
     pub rows: i64,
 }
 
-/// Counters of ownership; they only grow, but for the last two.
+/// Counters of ownership; they only grow, but for `beatFailuresInARow` and the last beat's figures.
 #[napi(object, object_from_js = false)]
 #[allow(missing_docs)] // the names say it
 pub struct OwnershipStats {
@@ -106,7 +106,6 @@ pub struct OwnershipStats {
     pub beat_failures: f64,
     pub beat_failures_in_a_row: f64,
     pub claims_granted: f64,
-    pub claims_lost: f64,
     pub takeovers: f64,
     pub burials: f64,
     pub releases: f64,
@@ -120,10 +119,11 @@ pub struct OwnershipStats {
 #[napi]
 #[derive(Clone)]
 pub struct NativeGuard {
-    pub(super) ownership: Arc<Ownership>,
+    ownership: Arc<Ownership>,
 }
 
 impl NativeGuard {
+    /// What it owns, and how.
     pub(super) fn ownership(&self) -> &Arc<Ownership> {
         &self.ownership
     }
@@ -178,7 +178,7 @@ impl NativeGuard {
     pub fn migrate<'env>(&self, env: &'env Env) -> Pending<'env, MigratedObject> {
         let this = self.clone();
         pending(env, async move {
-            let migrated = this.ownership.store().migrate().await;
+            let migrated = this.store().migrate().await;
             migrated
                 .map(|migrated| MigratedObject {
                     applied: migrated.applied,
@@ -196,7 +196,7 @@ impl NativeGuard {
     #[napi(catch_unwind, ts_return_type = "Promise<string[] | Error>")]
     pub fn rollback<'env>(&self, env: &'env Env) -> Pending<'env, Vec<String>> {
         let this = self.clone();
-        pending(env, async move { this.ownership.store().rollback().await.into() })
+        pending(env, async move { this.store().rollback().await.into() })
     }
 
     /// Claims one agent, waiting up to `waitMs` for a live owner to go.
@@ -277,7 +277,6 @@ impl NativeGuard {
             beat_failures: count(&stats.beat_failures),
             beat_failures_in_a_row: count(&stats.beat_failures_in_a_row),
             claims_granted: count(&stats.claims_granted),
-            claims_lost: stats.claims_lost.iter().map(count).sum(),
             takeovers: count(&stats.takeovers),
             burials: count(&stats.burials),
             releases: count(&stats.releases),

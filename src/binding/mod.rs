@@ -8,14 +8,14 @@
 mod auth_state;
 mod claim;
 pub mod credentials;
+mod database_limits;
 mod event;
 mod fast_call;
 mod guard;
-mod limits;
+mod memory_limits;
 mod metrics;
 mod operator;
 mod outcome;
-mod rate_limit;
 pub mod reconnect;
 mod reconnect_objects;
 

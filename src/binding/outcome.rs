@@ -57,7 +57,7 @@ pub fn error_object<'env>(env: &'env Env, error: &Error) -> napi::Result<Object<
             object.set("retryAfterMs", retry_after.as_millis() as f64)?;
             object.set("owner", OwnerObject::from(owner.as_ref()))?;
         }
-        Error::ClaimLost { agent_id, reason, .. } => {
+        Error::ClaimLost { agent_id, reason } => {
             object.set("agentId", agent_id)?;
             object.set("reason", reason.as_str())?;
         }

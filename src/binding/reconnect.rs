@@ -54,7 +54,7 @@ impl NativeScheduler {
     ) -> napi::Result<NativeScheduler> {
         let tell = on_call.build_threadsafe_function::<SchedulerCall>().weak::<true>().build()?;
         let (calls, received) = mpsc::unbounded_channel();
-        let ownership = guard.ownership.clone();
+        let ownership = guard.ownership().clone();
         let clock = Arc::new(BootClock);
         let resumer = Arc::new(Resumer::new(ownership.clone(), clock.clone()));
         let (scheduler, memory, keeper) = within_runtime_if_available(|| {

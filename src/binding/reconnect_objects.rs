@@ -161,18 +161,16 @@ pub struct SchedulerCall {
     pub agent_id: String,
     /// Tells this turn from others of the session.
     pub turn: u32,
-    /// `turn`: number of the connect in a row.
-    pub attempt: u32,
 }
 
 impl From<Call> for SchedulerCall {
     fn from(call: Call) -> Self {
-        let (kind, id, turn, attempt) = match call {
-            Call::Turn { id, turn, attempt } => ("turn", id, turn, attempt),
-            Call::TimedOut { id, turn } => ("timedOut", id, turn, 0),
-            Call::Stable { id } => ("stable", id, 0, 0),
+        let (kind, id, turn) = match call {
+            Call::Turn { id, turn, .. } => ("turn", id, turn),
+            Call::TimedOut { id, turn } => ("timedOut", id, turn),
+            Call::Stable { id } => ("stable", id, 0),
         };
-        Self { kind, agent_id: id.to_string(), turn, attempt }
+        Self { kind, agent_id: id.to_string(), turn }
     }
 }
 
@@ -189,11 +187,8 @@ pub struct Admission {
 #[napi(object, object_from_js = false)]
 pub struct LookObject {
     pub take: Vec<String>,
-    pub should_run: u32,
-    pub mine: u32,
     pub orphans: u32,
     pub peers: u32,
-    pub share: u32,
     pub surplus: u32,
 }
 
@@ -202,11 +197,8 @@ impl From<Look> for LookObject {
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         Self {
             take: look.take,
-            should_run: number(look.picture.should_run),
-            mine: number(look.picture.mine),
             orphans: number(look.picture.orphans),
             peers: number(look.picture.resumers.saturating_sub(1)),
-            share: number(look.share),
             surplus: number(look.surplus),
         }
     }

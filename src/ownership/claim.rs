@@ -113,9 +113,13 @@ impl Claim {
         self.ended.set(reason).is_ok()
     }
 
-    /// A write was not answered: it may still arrive under the present token.
-    pub(super) fn doubt(&self) {
-        self.in_doubt.store(true, Ordering::SeqCst);
+    /// A write under this fence was not answered: where that is the present one, it may still
+    /// arrive.
+    pub(super) fn doubt(&self, fence: &Fence) {
+        let holding = self.lock();
+        if holding.0 == *fence {
+            self.in_doubt.store(true, Ordering::SeqCst);
+        }
     }
 
     /// Whether a write may still arrive that nobody waits for.
@@ -134,7 +138,7 @@ impl Claim {
 
     /// The error of every fenced call after the end.
     pub fn lost(&self, reason: LossReason) -> Error {
-        Error::ClaimLost { agent_id: self.agent_id.clone(), token: self.token(), reason }
+        Error::ClaimLost { agent_id: self.agent_id.clone(), reason }
     }
 
     /// Fails when it has ended.

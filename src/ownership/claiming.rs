@@ -143,7 +143,7 @@ impl Inner {
 
     /// Moves to a new incarnation the leases that nobody has touched since they were ours. Returns
     /// those of the agents that it has, whichever answer was lost.
-    pub(super) async fn moved_to(&self, term: &Term, agents: &[String]) -> Result<Vec<String>> {
+    async fn moved_to(&self, term: &Term, agents: &[String]) -> Result<Vec<String>> {
         for claim in agents.iter().filter_map(|agent| self.ledger.get(agent)) {
             self.store.seize(term.incarnation(), &claim.fence()).await?;
         }

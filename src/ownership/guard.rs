@@ -126,11 +126,6 @@ impl Ownership {
         })
     }
 
-    /// All claims held now.
-    pub fn claims(&self) -> Vec<Arc<Claim>> {
-        self.inner.ledger.all()
-    }
-
     /// The claim on an agent, by the name the database gives it, if it is held at this moment.
     pub fn held(&self, agent_id: &str) -> Option<Arc<Claim>> {
         let claim = self.inner.ledger.get(agent_id)?;
@@ -264,6 +259,11 @@ impl Ownership {
         let _reservation = inner.ledger.reserve(std::slice::from_ref(&claim.agent_id)).await;
         if claim.ended() == Some(LossReason::Released) {
             return Ok(());
+        }
+        if claim.in_doubt() {
+            // The lease may have a newer token already, which the release has to name. Where the
+            // database does not say, the release will fail, too.
+            let _ = inner.advance(claim).await;
         }
         let fence = self.fence(claim)?;
         // Ended before the row is: nothing can be written under a token that is being given up.

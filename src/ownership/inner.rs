@@ -47,11 +47,15 @@ pub(super) struct Inner {
     /// Nothing once the guard has fallen silent.
     pub(super) events: Mutex<Option<UnboundedSender<Event>>>,
     pub(super) term: Mutex<Option<Arc<Term>>>,
+    /// Held while an incarnation is registered: calls that come meanwhile wait for that one.
     pub(super) starting: tokio::sync::Mutex<()>,
+    /// The next sequence number that a claim goes to the database with.
     pub(super) seq: AtomicI64,
+    /// The next serial number of a claim.
     pub(super) serials: AtomicU64,
     pub(super) closed: AtomicBool,
     pub(super) tasks: Mutex<Vec<JoinHandle<()>>>,
+    /// Whether the feed runs; held while it starts.
     pub(super) feed: tokio::sync::Mutex<bool>,
 }
 

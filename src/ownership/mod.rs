@@ -21,7 +21,7 @@
 //!   beat in flight makes miss. Neighbours on one machine need not wait: the kernel tells them
 //!   ([`neighbours`]).
 //! - What a dead incarnation held is free. A claim is one statement that grants what is free and
-//!   makes the token grow ([`guard`]).
+//!   makes the token grow ([`claiming`]).
 //!
 //! # When the database is slow or gone
 //!

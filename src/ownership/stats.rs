@@ -7,7 +7,7 @@ use crate::clock::Tick;
 use crate::error::LossReason;
 use crate::metrics::RoundTrips;
 
-/// Counts that only grow, and the last beat's figures. Durations are in microseconds.
+/// Counts, and the last beat's figures; units stand in the names.
 #[derive(Debug, Default)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Stats {

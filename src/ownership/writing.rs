@@ -2,17 +2,18 @@
 //!
 //! A write whose answer was lost may have been carried out, or be on its way: a proxy or the kernel may
 //! keep it and deliver it later than newer ones, under a token that is still good. So nothing is written
-//! under that token any more. The claim moves to a newer one by a compare-and-set, which grants nothing
-//! that was released, deleted or taken meanwhile, and then it writes again.
+//! or read under that token any more. The claim moves to a newer one by a compare-and-set, which grants
+//! nothing that was released, deleted or taken meanwhile, and then it goes on.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::claim::Claim;
 use super::guard::Ownership;
-use super::inner::{Inner, MAX_TRIES, pause_after};
+use super::inner::{Inner, MAX_TRIES};
 use crate::clock::Tick;
-use crate::error::{Error, LossReason, Result};
+use crate::error::{Error, Result};
 use crate::store::{Fence, Written};
 
 /// How soon a connection that was dead shows it. Who has waited for longer shall not wait again.
@@ -20,10 +21,10 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// One write, as often as it takes to know what became of it.
 pub struct FencedWrite<'a> {
-    inner: &'a Arc<Inner>,
+    inner: &'a Inner,
     claim: &'a Arc<Claim>,
     began: Tick,
-    unanswered: bool,
+    tried: u32,
 }
 
 impl Ownership {
@@ -31,7 +32,12 @@ impl Ownership {
     /// until that says what became of it.
     pub fn write<'a>(&'a self, claim: &'a Arc<Claim>) -> FencedWrite<'a> {
         let inner = self.inner();
-        FencedWrite { inner, claim, began: inner.clock.now(), unanswered: false }
+        FencedWrite { inner, claim, began: inner.clock.now(), tried: 0 }
+    }
+
+    /// Makes sure that what is read now is not changed later by a write that nobody waits for.
+    pub async fn settle(&self, claim: &Arc<Claim>) -> Result<()> {
+        self.write(claim).fence().await.map(drop)
     }
 }
 
@@ -54,10 +60,10 @@ impl FencedWrite<'_> {
             Ok(Written::Refused) => Err(self.inner.refused(self.claim, fence)),
             Ok(written) => Ok(Some(written)),
             Err(error @ Error::DatabaseUnavailable { .. }) => {
-                self.claim.doubt();
-                let again = !std::mem::replace(&mut self.unanswered, true)
-                    && self.inner.clock.now().since(self.began) < AT_ONCE;
-                if again { Ok(None) } else { Err(error) }
+                self.claim.doubt(fence);
+                self.tried += 1;
+                let waited = self.inner.clock.now().since(self.began);
+                if self.tried < MAX_TRIES && waited < AT_ONCE { Ok(None) } else { Err(error) }
             }
             Err(error) => Err(error),
         }
@@ -73,41 +79,32 @@ impl FencedWrite<'_> {
 }
 
 impl Inner {
-    /// Gives the claim a newer token, unless somebody has touched its lease.
-    async fn settle(self: &Arc<Self>, claim: &Arc<Claim>) -> Result<()> {
-        let agents = std::slice::from_ref(&claim.agent_id);
-        let _reservation = self.ledger.reserve(agents).await;
+    /// Gives a claim in doubt a newer token, unless somebody has touched its lease.
+    async fn settle(&self, claim: &Arc<Claim>) -> Result<()> {
+        if self.keeps() && claim.term().dead.load(Ordering::SeqCst) {
+            return Err(self.being_taken_up(claim)); // that comes with a newer token, too
+        }
+        let _reservation = self.ledger.reserve(std::slice::from_ref(&claim.agent_id)).await;
         self.check(claim)?;
+        self.advance(claim).await
+    }
+
+    /// The same for whoever has reserved the agent.
+    pub(super) async fn advance(&self, claim: &Arc<Claim>) -> Result<()> {
         if !claim.in_doubt() {
             return Ok(()); // another write has seen to it
         }
-        let term = claim.term();
-        let mut tried = 0;
-        let claimed = loop {
-            let renew = async {
-                let untouched = self.moved_to(&term, agents).await?;
-                self.claim_resolved(&term, &untouched).await
-            };
-            match renew.await {
-                Err(Error::DatabaseUnavailable { .. })
-                    if tried + 1 < MAX_TRIES && term.trusted(self.clock.now()) =>
-                {
-                    tokio::time::sleep(pause_after(tried)).await;
-                    tried += 1;
-                }
-                answer => break answer?,
+        let (fence, term) = (claim.fence(), claim.term());
+        match self.store.advance(&fence).await? {
+            Some(token) => {
+                claim.renewed_as(token, term);
+                Ok(())
             }
-        };
-        if let Some(grant) = claimed.grants.first() {
-            claim.renewed_as(grant.token, term);
-            return Ok(());
+            None if self.keeps() => {
+                self.wake_pulse.notify_one(); // the next beat tells whether it is to be taken up
+                Err(self.being_taken_up(claim))
+            }
+            None => Err(self.refused(claim, &fence)),
         }
-        if claimed.alive {
-            self.lose(claim, LossReason::Refused);
-        } else {
-            self.term_ended(&term, LossReason::Buried);
-        }
-        self.check(claim)?;
-        Err(self.being_taken_up(claim))
     }
 }

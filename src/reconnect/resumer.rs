@@ -19,9 +19,7 @@ pub struct Look {
     pub take: Vec<String>,
     /// What was seen.
     pub picture: Picture,
-    /// This instance's share of all.
-    pub share: usize,
-    /// How many sessions are above it by so much that some may be handed over.
+    /// How many of this instance's sessions are too many, so that some may be handed over.
     pub surplus: usize,
 }
 
@@ -81,12 +79,7 @@ impl Resumer {
         };
         let (age, untouched) = self.with(|state, now| state.saw(&picture, now));
         found.agents.truncate(allowance(&picture, room, age, untouched));
-        Ok(Look {
-            take: found.agents,
-            picture,
-            share: picture.share(false),
-            surplus: surplus(&picture),
-        })
+        Ok(Look { take: found.agents, picture, surplus: surplus(&picture) })
     }
 
     /// From now on an agent is passed over here: for a while, or until it is welcome again, or

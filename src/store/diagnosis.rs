@@ -4,6 +4,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::migrations::Migration;
+
 /// The facts; whoever asked judges them.
 #[derive(Debug, Clone, Default)]
 pub struct Diagnosis {
@@ -54,20 +56,27 @@ pub struct Exposed {
 /// Which of our migrations a database has. One that was applied by `psql -f` is recorded nowhere,
 /// so the tables that a file makes tell; for a file that makes none the record does.
 pub(super) fn applied(
-    migrations: impl Iterator<Item = (&'static str, &'static str)>,
+    migrations: &[Migration],
     recorded: &[String],
     tables: &[String],
 ) -> Vec<(String, bool)> {
     migrations
-        .map(|(name, script)| {
-            let mut made = tables_of(script).peekable();
+        .iter()
+        .map(|migration| {
+            let mut made = tables_of(migration.up).peekable();
             let there = match made.peek() {
                 Some(_) => made.all(|table| tables.iter().any(|known| known == table)),
-                None => recorded.iter().any(|known| known == name),
+                None => recorded.iter().any(|known| known == migration.name),
             };
-            (name.to_owned(), there)
+            (migration.name.to_owned(), there)
         })
         .collect()
+}
+
+/// What a database records that is none of ours: another version's.
+pub(super) fn unknown(migrations: &[Migration], recorded: &[String]) -> Vec<String> {
+    let ours = |name: &String| migrations.iter().any(|migration| migration.name == name);
+    recorded.iter().filter(|name| !ours(name)).cloned().collect()
 }
 
 /// The tables of ours that a script makes.
@@ -91,16 +100,17 @@ mod tests {
 
     #[test]
     fn a_migration_is_there_when_all_its_tables_are() {
+        let file = |name, up| Migration { name, up, down: "" };
         let files = [
-            (
+            file(
                 "1.sql",
                 "CREATE TABLE IF NOT EXISTS baileys_guard_a (\n CREATE UNLOGGED TABLE IF NOT EXISTS baileys_guard_b(",
             ),
-            ("2.sql", "ALTER TABLE baileys_guard_a ADD COLUMN c text"),
+            file("2.sql", "ALTER TABLE baileys_guard_a ADD COLUMN c text"),
         ];
         let strings = |list: &[&str]| list.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
         let there = |recorded: &[&str], tables: &[&str]| {
-            let found = applied(files.into_iter(), &strings(recorded), &strings(tables));
+            let found = applied(&files, &strings(recorded), &strings(tables));
             found.into_iter().map(|(_, there)| there).collect::<Vec<_>>()
         };
         assert_eq!(there(&["1.sql", "2.sql"], &["baileys_guard_a"]), [false, true]);

@@ -17,6 +17,7 @@
 mod auth;
 mod diagnosis;
 mod limits;
+mod migrations;
 mod postgres;
 mod sqlite;
 mod url;
@@ -345,6 +346,10 @@ pub trait Store: AuthStore + LimitStore + Send + Sync + 'static {
     /// this token; true if it did. The token grows, and the lease counts as claimed under the
     /// number 0, so that a claim of the new owner is granted.
     async fn seize(&self, incarnation: &str, from: &Fence) -> Result<bool>;
+    /// Gives a lease that has this fence a newer token, once: it keeps its claim's number. Returns
+    /// the token that the incarnation's lease on the agent has now; nothing where it is dead or has
+    /// none. Durable when it returns.
+    async fn advance(&self, fence: &Fence) -> Result<Option<i64>>;
     /// The live owners of these agents.
     async fn owners(&self, agents: &[String]) -> Result<Vec<Owner>>;
     /// All that the database says `incarnation` holds, as (agent, token).

@@ -98,21 +98,30 @@ pub async fn from_ones_own_term_before(site: &Site) {
     assert!(nothing.is_empty(), "the old term is over");
 }
 
-/// A holder that does not know what became of a write takes a newer token, if nothing has happened to
-/// its lease.
+/// A holder that does not know what became of a write takes a newer token, once, if nothing has
+/// happened to its lease.
 pub async fn from_oneself_under_a_newer_token(site: &Site) {
-    let a = site.member("a").await;
-    let old = a.claim(5, &agent(1)).await;
-    assert!(a.store.seize(a.id(), &a.fence(&old)).await.unwrap());
-    assert!(!a.store.seize(a.id(), &a.fence(&old)).await.unwrap(), "it is another term");
+    let (a, b) = (site.member("a").await, site.member("b").await);
+    let agent = agent(1);
+    let old = a.claim(5, &agent).await;
+    let newer = a.store.advance(&a.fence(&old)).await.unwrap().expect("a newer token");
+    assert!(newer > old.token);
+    let again = a.store.advance(&a.fence(&old)).await.unwrap();
+    assert_eq!(again, Some(newer), "a lost answer is found");
     assert!(a.store.release(&[a.fence(&old)], false).await.unwrap().is_empty());
-    let new = a.claim(6, &agent(1)).await;
-    assert!(new.token > old.token && !new.takeover);
-    a.release(&new).await;
-    assert!(!a.store.seize(a.id(), &a.fence(&new)).await.unwrap(), "it was given back");
-    let last = a.claim(7, &agent(1)).await;
+    let late = a.try_claim(5, std::slice::from_ref(&agent)).await;
+    assert!(late.grants.is_empty(), "a late copy of the claim changes nothing");
+    assert_eq!(a.store.leases(a.id()).await.unwrap(), [(agent.clone(), newer)]);
+    a.store.release(&[Fence { token: newer, ..a.fence(&old) }], false).await.unwrap();
+    assert_eq!(a.store.advance(&a.fence(&old)).await.unwrap(), None, "it was given back");
+    let had = b.claim(1, &agent).await;
+    assert_eq!(a.store.advance(&a.fence(&had)).await.unwrap(), None, "another one has it");
+    b.release(&had).await;
+    let last = a.claim(7, &agent).await;
+    b.bury(&a, Death::Silent).await;
+    assert_eq!(a.store.advance(&a.fence(&last)).await.unwrap(), None, "the dead get nothing");
     site.execute("DELETE FROM baileys_guard_lease").await;
-    assert!(!a.store.seize(a.id(), &a.fence(&last)).await.unwrap(), "it is gone");
+    assert_eq!(a.store.advance(&a.fence(&last)).await.unwrap(), None, "it is gone");
 }
 
 pub async fn in_a_mixed_batch(site: &Site) {

@@ -10,6 +10,7 @@ use super::connection::Connections;
 use super::failure::Failure;
 use super::schema;
 use crate::store::diagnosis::{self, Diagnosis, Exposed, NetworkFacts};
+use crate::store::migrations;
 
 const SERVER: &str = "SELECT current_setting('server_version') AS version,
         current_setting('transaction_read_only') = 'on' AS read_only,
@@ -70,16 +71,11 @@ async fn ask(db: &Connections, connection: &mut PgConnection) -> Result<Diagnosi
         _ if db.is_pooled() => None,
         _ => Some(server.try_get("encrypted")?),
     };
-    let unknown_migrations = recorded
-        .iter()
-        .filter(|name| schema::migrations().all(|(known, _)| known != name.as_str()))
-        .cloned()
-        .collect();
     Ok(Diagnosis {
         server: format!("PostgreSQL {}", server.try_get::<String, _>("version")?),
         round_trip,
-        migrations: diagnosis::applied(schema::migrations(), &recorded, &tables),
-        unknown_migrations,
+        migrations: diagnosis::applied(migrations::POSTGRES, &recorded, &tables),
+        unknown_migrations: diagnosis::unknown(migrations::POSTGRES, &recorded),
         duplicates,
         journal_mode: None,
         network: Some(NetworkFacts {

@@ -119,6 +119,24 @@ const CLAIM: &str = concat!(
        FROM (SELECT 1) AS one LEFT JOIN (granted g JOIN wanted w USING (agent_id)) ON true"
 );
 
+/// A second time it finds the token that the first one gave.
+const ADVANCE: &str = concat!(
+    "WITH me AS MATERIALIZED (
+       SELECT i.incarnation, ",
+    durable!(),
+    " AS durable
+         FROM baileys_guard_instance i WHERE i.incarnation = $1 AND i.dead_at IS NULL),
+     advanced AS (
+       UPDATE baileys_guard_lease l
+          SET token = greatest(l.token + 1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)
+         FROM me
+        WHERE me.durable IS NOT NULL AND l.agent_id = $2 AND l.incarnation = me.incarnation
+          AND l.token = $3 AND l.held
+       RETURNING l.token)
+     SELECT coalesce((SELECT token FROM advanced), l.token) AS token
+       FROM me JOIN baileys_guard_lease l USING (incarnation) WHERE l.agent_id = $2 AND l.held"
+);
+
 const OWNERS: &str = "SELECT l.agent_id, l.token, i.incarnation, i.instance_id, i.hostname, i.pid,
             i.ttl_ms, i.beat, i.boot_id, i.lock_dir,
             (extract(epoch FROM i.beat_at) * 1000)::bigint AS beat_at_ms,
@@ -253,6 +271,12 @@ pub(super) async fn leases(
 ) -> Result<Vec<(String, i64)>, Failure> {
     let rows = db.run_again(LEASES, || arguments![incarnation]).await?;
     rows.iter().map(|row| Ok((row.try_get("agent_id")?, row.try_get("token")?))).collect()
+}
+
+pub(super) async fn advance(db: &Connections, fence: &Fence) -> Result<Option<i64>, Failure> {
+    let arguments = || arguments![fence.incarnation, fence.agent_id, fence.token];
+    let rows = db.run_again(ADVANCE, arguments).await?;
+    Ok(rows.first().map(|row| row.try_get("token")).transpose()?)
 }
 
 pub(super) async fn free(db: &Connections) -> Result<Vec<Free>, Failure> {

@@ -177,6 +177,10 @@ impl Store for PostgresStore {
         self.done("taking an agent", seizure::seize(&self.db, incarnation, from).await)
     }
 
+    async fn advance(&self, fence: &Fence) -> Result<Option<i64>> {
+        self.done("renewing a token", leases::advance(&self.db, fence).await)
+    }
+
     async fn owners(&self, agents: &[String]) -> Result<Vec<Owner>> {
         self.done("looking up owners", leases::owners(&self.db, agents).await)
     }

@@ -4,36 +4,7 @@ use sqlx::{Connection, PgConnection, Row};
 
 use super::connection::Connections;
 use super::failure::Failure;
-use crate::store::Migrated;
-
-struct Migration {
-    name: &'static str,
-    up: &'static str,
-    down: &'static str,
-}
-
-macro_rules! migrations {
-    ($($name:literal),+ $(,)?) => {
-        &[$(Migration {
-            name: concat!($name, ".sql"),
-            up: include_str!(concat!(
-                env!("CARGO_MANIFEST_DIR"), "/migrations/postgres/", $name, ".sql"
-            )),
-            down: include_str!(concat!(
-                env!("CARGO_MANIFEST_DIR"), "/migrations/postgres/rollback/", $name, ".sql"
-            )),
-        }),+]
-    };
-}
-
-/// In the order in which they are applied. Add new ones at the end.
-const MIGRATIONS: &[Migration] = migrations![
-    "008_add_instance_tracking",
-    "009_add_leases",
-    "010_rate_limits",
-    "011_add_auth_state",
-    "012_add_reconnects",
-];
+use crate::store::{Migrated, migrations};
 
 /// Of several processes that start at once the first migrates and the others find it done: the
 /// lock is held until the transaction ends. The number is "baileys" on a telephone's keys.
@@ -58,7 +29,7 @@ pub(super) async fn migrate(db: &Connections) -> Result<Migrated, Failure> {
     let mut transaction = connection.begin().await?;
     simple(&mut transaction, BEGIN).await?;
     let before = recorded(&mut transaction).await?;
-    for migration in MIGRATIONS {
+    for migration in migrations::POSTGRES {
         simple(&mut transaction, migration.up).await?;
     }
     let duplicates = duplicates(&mut transaction).await?;
@@ -74,7 +45,7 @@ pub(super) async fn rollback(db: &Connections) -> Result<Vec<String>, Failure> {
     let mut transaction = connection.begin().await?;
     simple(&mut transaction, BEGIN).await?;
     let before = recorded(&mut transaction).await?;
-    for migration in MIGRATIONS.iter().rev() {
+    for migration in migrations::POSTGRES.iter().rev() {
         simple(&mut transaction, migration.down).await?;
     }
     transaction.commit().await?;
@@ -83,12 +54,7 @@ pub(super) async fn rollback(db: &Connections) -> Result<Vec<String>, Failure> {
 }
 
 fn names() -> impl DoubleEndedIterator<Item = String> {
-    MIGRATIONS.iter().map(|migration| migration.name.to_owned())
-}
-
-/// Names and scripts of all, in order.
-pub(super) fn migrations() -> impl Iterator<Item = (&'static str, &'static str)> {
-    MIGRATIONS.iter().map(|migration| (migration.name, migration.up))
+    migrations::POSTGRES.iter().map(|migration| migration.name.to_owned())
 }
 
 /// Agents with more than one session row.

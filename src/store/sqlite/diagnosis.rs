@@ -6,6 +6,7 @@ use super::connection::Connections;
 use super::failure::Failure;
 use super::schema;
 use crate::store::diagnosis::{self, Diagnosis};
+use crate::store::migrations;
 
 pub(super) async fn diagnose(db: &Connections) -> Result<Diagnosis, Failure> {
     let mut reader = db.reader().await?;
@@ -21,16 +22,11 @@ pub(super) async fn diagnose(db: &Connections) -> Result<Diagnosis, Failure> {
         if has("baileys_guard_migration") { schema::names(&mut reader).await? } else { Vec::new() };
     let duplicates =
         if has("whatsapp_sessions") { schema::duplicates(&mut reader).await? } else { Vec::new() };
-    let unknown_migrations = recorded
-        .iter()
-        .filter(|name| schema::migrations().all(|(known, _)| known != name.as_str()))
-        .cloned()
-        .collect();
     Ok(Diagnosis {
         server: format!("SQLite {version}"),
         round_trip,
-        migrations: diagnosis::applied(schema::migrations(), &recorded, &tables),
-        unknown_migrations,
+        migrations: diagnosis::applied(migrations::SQLITE, &recorded, &tables),
+        unknown_migrations: diagnosis::unknown(migrations::SQLITE, &recorded),
         duplicates,
         journal_mode: Some(journal),
         network: None,

@@ -226,6 +226,29 @@ pub(super) async fn leases(
     Ok(leases.bind(incarnation).fetch_all(&mut *db.reader().await?).await?)
 }
 
+/// A second time it finds the token that the first one gave.
+pub(super) async fn advance(db: &Connections, fence: &Fence) -> Result<Option<i64>, Failure> {
+    let mut writer = db.writer().await?;
+    let mut tx = writer.begin().await?;
+    let advance = sqlx::query(concat!(
+        "UPDATE baileys_guard_lease SET token = max(token + 1, ",
+        unix_ms!("'now'"),
+        ") WHERE agent_id = ?1 AND incarnation = ?2 AND token = ?3 AND held = 1 AND EXISTS (
+           SELECT 1 FROM baileys_guard_instance WHERE incarnation = ?2 AND dead_at IS NULL)"
+    ));
+    let advance = advance.bind(&fence.agent_id).bind(&fence.incarnation).bind(fence.token);
+    advance.execute(&mut *tx).await?;
+    let token = sqlx::query_scalar(
+        "SELECT l.token FROM baileys_guard_lease l
+           JOIN baileys_guard_instance i ON i.incarnation = l.incarnation AND i.dead_at IS NULL
+          WHERE l.agent_id = ?1 AND l.incarnation = ?2 AND l.held = 1",
+    );
+    let token = token.bind(&fence.agent_id).bind(&fence.incarnation);
+    let token = token.fetch_optional(&mut *tx).await?;
+    tx.commit().await?;
+    Ok(token)
+}
+
 pub(super) async fn release(
     db: &Connections,
     leases: &[Fence],

@@ -239,6 +239,10 @@ impl Store for SqliteStore {
         self.call("taking an agent", seizure::seize(&self.db, incarnation, from)).await
     }
 
+    async fn advance(&self, fence: &Fence) -> Result<Option<i64>> {
+        self.call("renewing a token", leases::advance(&self.db, fence)).await
+    }
+
     async fn owners(&self, agents: &[String]) -> Result<Vec<Owner>> {
         self.call("looking up owners", leases::owners(&self.db, agents)).await
     }

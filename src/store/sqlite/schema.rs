@@ -5,36 +5,7 @@ use sqlx::{Row, SqliteConnection};
 use super::connection::Connections;
 use super::failure::Failure;
 use super::{host, text};
-use crate::store::Migrated;
-
-struct Migration {
-    name: &'static str,
-    up: &'static str,
-    down: &'static str,
-}
-
-macro_rules! migrations {
-    ($($name:literal),+ $(,)?) => {
-        &[$(Migration {
-            name: concat!($name, ".sql"),
-            up: include_str!(concat!(
-                env!("CARGO_MANIFEST_DIR"), "/migrations/sqlite/", $name, ".sql"
-            )),
-            down: include_str!(concat!(
-                env!("CARGO_MANIFEST_DIR"), "/migrations/sqlite/rollback/", $name, ".sql"
-            )),
-        }),+]
-    };
-}
-
-/// In the order in which they are applied. Add new ones at the end.
-const MIGRATIONS: &[Migration] = migrations![
-    "008_add_instance_tracking",
-    "009_add_leases",
-    "010_rate_limits",
-    "011_add_auth_state",
-    "012_add_reconnects",
-];
+use crate::store::{Migrated, migrations};
 
 pub(super) async fn migrate(db: &Connections) -> Result<Migrated, Failure> {
     let mut writer = db.writer().await?;
@@ -50,7 +21,7 @@ pub(super) async fn migrate(db: &Connections) -> Result<Migrated, Failure> {
     .await?;
     let before = names(&mut tx).await?;
     let mut applied = Vec::new();
-    for migration in MIGRATIONS {
+    for migration in migrations::SQLITE {
         if before.iter().any(|name| name == migration.name) {
             continue;
         }
@@ -76,7 +47,7 @@ pub(super) async fn rollback(db: &Connections) -> Result<Vec<String>, Failure> {
     host::strip(&mut tx).await?;
     let before = names(&mut tx).await?;
     let mut undone = Vec::new();
-    for migration in MIGRATIONS.iter().rev() {
+    for migration in migrations::SQLITE.iter().rev() {
         if before.iter().any(|name| name == migration.name) {
             sqlx::raw_sql(migration.down).execute(&mut *tx).await?;
             let forget = "DELETE FROM baileys_guard_migration WHERE name = ?1";
@@ -90,11 +61,6 @@ pub(super) async fn rollback(db: &Connections) -> Result<Vec<String>, Failure> {
     }
     tx.commit().await?;
     Ok(undone)
-}
-
-/// Names and scripts of all, in order.
-pub(super) fn migrations() -> impl Iterator<Item = (&'static str, &'static str)> {
-    MIGRATIONS.iter().map(|migration| (migration.name, migration.up))
 }
 
 /// Agents with more than one session row.
