@@ -281,6 +281,39 @@ describe('against a database that stands in', () => {
     expect((await waiting).waitedMs).toBe(0);
   });
 
+  test('what another key gets back keeps no refusal from being known', async () => {
+    const { createRateLimiter } = make();
+    const limiter = createRateLimiter({ limit: 1 });
+    await limiter.consume('a');
+    let give;
+    deliver = () => new Promise((resolve) => (give = resolve));
+    const late = limiter.consume('a');
+    await settle();
+    await limiter.reset('b');
+    give();
+    expect((await late).allowed).toBe(false);
+    deliver = () => {};
+    const before = asked.length;
+    expect((await limiter.consume('a')).allowed).toBe(false);
+    expect(asked).toHaveLength(before);
+  });
+
+  test('a refusal whose key may have got something back is not kept, however many others did', async () => {
+    const { createRateLimiter } = make();
+    const limiter = createRateLimiter({ limit: 1 });
+    await limiter.consume('a');
+    let give;
+    deliver = () => new Promise((resolve) => (give = resolve));
+    const late = limiter.consume('a');
+    await settle();
+    await limiter.reset('a');
+    for (let n = 0; n < 10_000; n += 1) await limiter.reset(`other-${n}`);
+    give();
+    expect((await late).allowed).toBe(false);
+    deliver = () => {};
+    expect((await limiter.consume('a')).allowed).toBe(true);
+  });
+
   test('closing asks nobody', async () => {
     const { createRateLimiter } = make();
     const limiter = createRateLimiter({ limit: 1 });

@@ -73,8 +73,8 @@ class DatabaseLimits {
       const answer = await store.take(id, this.#ruleWith(limit), points, waits);
       const decision = toDecision(answer);
       // Who waits is told so without being refused: others may still have to be, and blocked.
-      const isKnown = !decision.allowed && !waits && given === this.#refusals.given;
-      if (isKnown) this.#refusals.keep(id, limit, points, decision);
+      const isKnown = !decision.allowed && !waits;
+      if (isKnown) this.#refusals.keep(id, limit, points, decision, given);
       return decision;
     };
     return this.#insured(ask, () => this.#insurance.take(key, limit, points, waits));

@@ -8,8 +8,10 @@ const MAX_KEPT = 10_000;
 
 class KnownRefusals {
   #kept = new Map();
-  /** How often something was given back: a refusal that was asked for before that is not kept. */
+  /** How often something was given back, to any key. */
   given = 0;
+  #givenTo = new Map(); // key -> what `given` was when it got something back
+  #givenToOthers = 0; // the same, at most, for keys that are no longer in there
 
   /** A refusal that needs no question, or undefined. */
   refuses(id, limit, points, now) {
@@ -29,19 +31,28 @@ class KnownRefusals {
     return { ...decision, now, retryAfterMs, resetTime: new Date(now + retryAfterMs) };
   }
 
-  keep(id, limit, points, decision) {
+  /** @param {number} asked what `given` was then: what was given back since may lift the refusal */
+  keep(id, limit, points, decision, asked) {
+    const name = id.toString('latin1');
+    if ((this.#givenTo.get(name) ?? this.#givenToOthers) > asked) return;
     const until = decision.now + Math.min(decision.retryAfterMs, KEEP_MS);
     if (this.#kept.size >= MAX_KEPT) {
       const [oldest] = this.#kept.keys();
       this.#kept.delete(oldest);
     }
-    this.#kept.set(id.toString('latin1'), { decision: { ...decision }, until, limit, points });
+    this.#kept.set(name, { decision: { ...decision }, until, limit, points });
   }
 
   /** Something was given back to a key. */
   forget(id) {
-    this.given += 1;
-    this.#kept.delete(id.toString('latin1'));
+    const name = id.toString('latin1');
+    this.#kept.delete(name);
+    this.#givenTo.delete(name); // to stand last
+    this.#givenTo.set(name, ++this.given);
+    if (this.#givenTo.size <= MAX_KEPT) return;
+    const [[oldest, given]] = this.#givenTo;
+    this.#givenTo.delete(oldest);
+    this.#givenToOthers = given;
   }
 }
 
