@@ -199,14 +199,14 @@ fn millis(ms: i64) -> Duration {
 mod tests {
     use sqlx::{AssertSqlSafe, Connection, SqliteConnection};
 
-    use super::super::schema::migrations;
     use super::*;
+    use crate::store::migrations;
 
     #[tokio::test]
     async fn those_that_are_passed_over_are_found_by_an_index() {
         let mut db = SqliteConnection::connect("sqlite::memory:").await.unwrap();
-        for (_, sql) in migrations() {
-            sqlx::raw_sql(sql).execute(&mut db).await.unwrap();
+        for migration in migrations::SQLITE {
+            sqlx::raw_sql(migration.up).execute(&mut db).await.unwrap();
         }
         let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {ORPHANS}"));
         let plan: Vec<(i64, i64, i64, String)> =
