@@ -44,7 +44,7 @@ function run(command, args, listen = () => {}) {
         const lines = (rest + text).split('\n');
         rest = lines.pop();
         for (const line of lines.map(stripVTControlCharacters)) {
-          if (line.includes('SKIPPED:')) skipped.add(line.trim());
+          if (/^\s*SKIPPED:/.test(line)) skipped.add(line.trim());
           listen(line);
         }
       });
