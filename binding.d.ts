@@ -211,9 +211,9 @@ export interface AuthItem {
 export interface AuthStatsObject {
   /** Calls that read. */
   reads: number
-  /** Calls that wrote. */
+  /** Calls that wrote, or tried to. */
   writes: number
-  /** Calls that the fence refused. */
+  /** Those of them that the fence refused. */
   refused: number
 }
 
@@ -577,8 +577,8 @@ export interface OwnershipStats {
   takeovers: number
   burials: number
   releases: number
-  fencedWrites: number
-  fencedWritesRefused: number
+  rowWrites: number
+  rowWritesRefused: number
   lastBeatAgeMs?: number
   lastRoundTripMs: number
 }

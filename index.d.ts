@@ -752,7 +752,9 @@ export interface Metrics {
   /** By the name of the limiter, or else its rule: `algorithm/windowMs/limit/burst`. */
   rateLimits: { [limiter: string]: { allowed: number; refused: number } };
   encryption: { sealed: number; opened: number; failed: number };
+  /** `claim.update`: calls, and those of them that the fence refused. */
   sessionRow: { writes: number; refused: number };
+  /** Calls, whatever the number of keys; `refused` are among the writes. */
   authState: { reads: number; writes: number; refused: number };
   /** Connections that calls share; the heartbeat has one of its own. */
   pool: { size: number; idle: number; inUse: number; max: number };

@@ -145,6 +145,14 @@ describeWithChromium('in Chromium', () => {
   const shows = (page, text) =>
     page.waitForFunction((what) => document.body.innerText.includes(what), {}, text);
 
+  /** Has the phone scan the QR code. A click by coordinates may miss while a picture comes in. */
+  async function scan(frame, card) {
+    const qr = await card.waitForSelector('.qr:not([hidden])');
+    await frame.waitForFunction((image) => image.complete && image.naturalWidth > 0, {}, qr);
+    const button = await card.waitForSelector('[data-does=scan]:not([hidden])');
+    await button.evaluate((element) => element.click());
+  }
+
   test.each([
     ['light', 1000],
     ['dark', 360],
@@ -154,9 +162,7 @@ describeWithChromium('in Chromium', () => {
     await page.type('#agent-id', agentId);
     await page.keyboard.press('Enter');
     const card = await page.waitForSelector(`::-p-xpath(//li[h2[text()="${agentId}"]])`);
-    const qr = await card.waitForSelector('.qr:not([hidden])');
-    await page.waitForFunction((image) => image.complete && image.naturalWidth > 0, {}, qr);
-    await (await card.$('[data-does=scan]')).click();
+    await scan(page, card);
     await shows(page, 'connected');
     await page.waitForFunction((one) => one.dataset.status === 'connected', {}, card);
     await card.waitForSelector('.qr[hidden]');
@@ -197,7 +203,7 @@ describeWithChromium('in Chromium', () => {
     await frames[0].click('#add button');
     const xpath = '::-p-xpath(//li[h2[text()="watched"]])';
     const card = await frames[0].waitForSelector(xpath);
-    await (await card.waitForSelector('[data-does=scan]:not([hidden])')).click();
+    await scan(frames[0], card);
     await frames[0].waitForFunction((one) => one.dataset.status === 'connected', {}, card);
     await frames[0].click('#kill');
     const other = await frames[1].waitForSelector(xpath);

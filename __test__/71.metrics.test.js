@@ -154,7 +154,7 @@ describe.each(KINDS)('what is counted on %s', (kind) => {
       code: 'ERR_CLAIM_LOST',
     });
     expect(guard.metrics()).toMatchObject({
-      authState: { writes: after.authState.writes, refused: 1 },
+      authState: { writes: after.authState.writes + 1, refused: 1 },
       sessionRow: { refused: 0 },
       claims: { lost: { refused: 1 } },
     });

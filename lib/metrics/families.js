@@ -189,7 +189,7 @@ const ROWS = [
   [
     'fenced_writes_total',
     'counter',
-    'Writes under the fence of a claim.',
+    'Writes under the fence of a claim, refused ones among them.',
     (m) => by('kind', { session_row: m.sessionRow.writes, auth_state: m.authState.writes }),
   ],
   [

@@ -47,10 +47,7 @@ function snapshot(parts, perAgent) {
     reconnects,
     rateLimits: tallies.read(),
     encryption: { sealed, opened, failed },
-    sessionRow: {
-      writes: counted.fencedWrites,
-      refused: Math.max(0, counted.fencedWritesRefused - auth.refused),
-    },
+    sessionRow: { writes: counted.rowWrites, refused: counted.rowWritesRefused },
     authState: { reads: auth.reads, writes: auth.writes, refused: auth.refused },
     pool,
   };

@@ -20,9 +20,9 @@ use zeroize::Zeroizing;
 use crate::credentials::value::{self, Accept};
 use crate::credentials::{Content, Context, KeyRing};
 use crate::error::{Error, Result};
-use crate::ownership::writing::FencedWrite;
+use crate::ownership::stats::WriteCounts;
 use crate::ownership::{Claim, Ownership};
-use crate::store::{AuthChange, AuthKey, AuthRow, Fence, HostColumn, Written};
+use crate::store::{AuthChange, AuthKey, AuthRow, HostColumn};
 
 pub use rotation::{Failed, Remaining, Rotated, Rotation};
 
@@ -43,9 +43,7 @@ pub struct AuthStats {
     /// Calls that read.
     pub reads: AtomicU64,
     /// Calls that wrote.
-    pub writes: AtomicU64,
-    /// Calls that the fence refused.
-    pub refused: AtomicU64,
+    pub written: WriteCounts,
 }
 
 /// One value on its way in or out.
@@ -91,27 +89,16 @@ impl AuthStates {
     pub async fn set(&self, claim: &Arc<Claim>, changes: Vec<Change>) -> Result<()> {
         let sealed: Result<Vec<AuthChange>> =
             changes.into_iter().map(|change| self.sealed(&claim.agent_id, change)).collect();
-        let sealed = sealed?;
-        let mut write = self.ownership.write(claim);
-        loop {
-            let fence = write.fence().await?;
-            let answer = self.ownership.store().auth_set(&fence, &sealed).await;
-            if self.judge(&mut write, &fence, answer)?.is_some() {
-                return Ok(());
-            }
-        }
+        let (store, sealed) = (self.ownership.store(), &sealed?);
+        let statement = |fence| async move { store.auth_set(&fence, sealed).await };
+        self.ownership.write(claim, &self.stats.written, statement).await.map(drop)
     }
 
     /// Deletes the agent's whole state. A refusal ends the claim.
     pub async fn clear(&self, claim: &Arc<Claim>) -> Result<()> {
-        let mut write = self.ownership.write(claim);
-        loop {
-            let fence = write.fence().await?;
-            let answer = self.ownership.store().auth_clear(&fence).await;
-            if self.judge(&mut write, &fence, answer)?.is_some() {
-                return Ok(());
-            }
-        }
+        let store = self.ownership.store();
+        let statement = |fence| async move { store.auth_clear(&fence).await };
+        self.ownership.write(claim, &self.stats.written, statement).await.map(drop)
     }
 
     /// One page of the agent's values, from after (type, id) on; empty at the end.
@@ -151,23 +138,6 @@ impl AuthStates {
     /// A rotation of everything stored, of all agents.
     pub fn rotation(&self, batch: i64, dry_run: bool) -> Rotation<'_> {
         Rotation::new(self.ownership.store().as_ref(), &self.ring, batch, dry_run)
-    }
-
-    /// Judges an answer, and counts it when it is the last one.
-    fn judge(
-        &self,
-        write: &mut FencedWrite<'_>,
-        fence: &Fence,
-        answer: Result<Written>,
-    ) -> Result<Option<Written>> {
-        let refused = matches!(answer, Ok(Written::Refused));
-        let judged = write.judge(fence, answer);
-        match &judged {
-            Ok(Some(_)) => self.stats.writes.fetch_add(1, Relaxed),
-            Err(_) if refused => self.stats.refused.fetch_add(1, Relaxed),
-            _ => 0,
-        };
-        judged
     }
 
     fn sealed(&self, agent_id: &str, change: Change) -> Result<AuthChange> {

@@ -94,9 +94,9 @@ pub struct FailedObject {
 pub struct AuthStatsObject {
     /// Calls that read.
     pub reads: f64,
-    /// Calls that wrote.
+    /// Calls that wrote, or tried to.
     pub writes: f64,
-    /// Calls that the fence refused.
+    /// Those of them that the fence refused.
     pub refused: f64,
 }
 
@@ -136,8 +136,8 @@ impl NativeAuthStates {
         let stats = self.states.stats();
         AuthStatsObject {
             reads: stats.reads.load(Relaxed) as f64,
-            writes: stats.writes.load(Relaxed) as f64,
-            refused: stats.refused.load(Relaxed) as f64,
+            writes: stats.written.writes.load(Relaxed) as f64,
+            refused: stats.written.refused.load(Relaxed) as f64,
         }
     }
 

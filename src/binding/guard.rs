@@ -109,8 +109,8 @@ pub struct OwnershipStats {
     pub takeovers: f64,
     pub burials: f64,
     pub releases: f64,
-    pub fenced_writes: f64,
-    pub fenced_writes_refused: f64,
+    pub row_writes: f64,
+    pub row_writes_refused: f64,
     pub last_beat_age_ms: Option<f64>,
     pub last_round_trip_ms: f64,
 }
@@ -280,8 +280,8 @@ impl NativeGuard {
             takeovers: count(&stats.takeovers),
             burials: count(&stats.burials),
             releases: count(&stats.releases),
-            fenced_writes: count(&stats.fenced_writes),
-            fenced_writes_refused: count(&stats.fenced_writes_refused),
+            row_writes: count(&stats.session_row.writes),
+            row_writes_refused: count(&stats.session_row.refused),
             last_beat_age_ms: self.ownership.last_beat_age().map(|age| age.as_millis() as f64),
             last_round_trip_ms: count(&stats.last_round_trip_micros) / 1000.0,
         }

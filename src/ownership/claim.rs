@@ -122,6 +122,15 @@ impl Claim {
         }
     }
 
+    /// Whether it goes on under a newer fence, or is about to.
+    pub(super) fn replaces(&self, fence: &Fence) -> bool {
+        let in_doubt = self.in_doubt(); // first: it is set until the newer token is there
+        let now = self.fence();
+        self.ended().is_none()
+            && now.incarnation == fence.incarnation
+            && (in_doubt || now.token != fence.token)
+    }
+
     /// Whether a write may still arrive that nobody waits for.
     pub(super) fn in_doubt(&self) -> bool {
         self.in_doubt.load(Ordering::SeqCst)

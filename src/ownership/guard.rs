@@ -238,18 +238,11 @@ impl Ownership {
 
     /// Writes the session row under the fence.
     pub async fn update(&self, claim: &Arc<Claim>, update: &SessionUpdate) -> Result<()> {
-        let mut write = self.write(claim);
-        self.inner.stats.fenced_writes.fetch_add(1, Ordering::Relaxed);
-        loop {
-            let fence = write.fence().await?;
-            let answer = self.inner.store.update_session(&fence, update).await;
-            match write.judge(&fence, answer)? {
-                None => {}
-                Some(Written::NoRow) => {
-                    return Err(Error::SessionRowMissing { agent_id: claim.agent_id.clone() });
-                }
-                Some(_) => return Ok(()),
-            }
+        let Inner { store, stats, .. } = &*self.inner;
+        let statement = |fence| async move { store.update_session(&fence, update).await };
+        match self.write(claim, &stats.session_row, statement).await? {
+            Written::NoRow => Err(Error::SessionRowMissing { agent_id: claim.agent_id.clone() }),
+            _ => Ok(()),
         }
     }
 

@@ -194,7 +194,6 @@ impl Inner {
     }
 
     pub(super) fn refused(&self, claim: &Arc<Claim>, fence: &Fence) -> Error {
-        self.stats.fenced_writes_refused.fetch_add(1, Ordering::Relaxed);
         // A claim that is kept may have been taken up again since the write was sent.
         let superseded = claim.term().dead.load(Ordering::SeqCst) || claim.fence() != *fence;
         if self.keeps() && superseded {

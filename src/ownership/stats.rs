@@ -22,8 +22,16 @@ pub struct Stats {
     pub takeovers: AtomicU64,
     pub burials: AtomicU64,
     pub releases: AtomicU64,
-    pub fenced_writes: AtomicU64,
-    pub fenced_writes_refused: AtomicU64,
+    pub session_row: WriteCounts,
+}
+
+/// Writes under a fence.
+#[derive(Debug, Default)]
+pub struct WriteCounts {
+    /// Calls that wrote, or tried to.
+    pub writes: AtomicU64,
+    /// Those of them that the fence refused.
+    pub refused: AtomicU64,
 }
 
 impl Stats {

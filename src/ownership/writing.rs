@@ -12,69 +12,60 @@ use std::time::Duration;
 use super::claim::Claim;
 use super::guard::Ownership;
 use super::inner::{Inner, MAX_TRIES};
-use crate::clock::Tick;
+use super::stats::WriteCounts;
 use crate::error::{Error, Result};
 use crate::store::{Fence, Written};
 
 /// How soon a connection that was dead shows it. Who has waited for longer shall not wait again.
 const AT_ONCE: Duration = Duration::from_secs(2);
 
-/// One write, as often as it takes to know what became of it.
-pub struct FencedWrite<'a> {
-    inner: &'a Inner,
-    claim: &'a Arc<Claim>,
-    began: Tick,
-    tried: u32,
-}
-
 impl Ownership {
-    /// Begins a write: [`FencedWrite::fence`], then the statement, then [`FencedWrite::judge`],
-    /// until that says what became of it.
-    pub fn write<'a>(&'a self, claim: &'a Arc<Claim>) -> FencedWrite<'a> {
+    /// Carries `statement` out under the fence, again where its answer is lost, until it is known
+    /// what became of it. A refusal ends the claim.
+    pub async fn write<Answer>(
+        &self,
+        claim: &Arc<Claim>,
+        counts: &WriteCounts,
+        statement: impl Fn(Fence) -> Answer,
+    ) -> Result<Written>
+    where
+        Answer: Future<Output = Result<Written>>,
+    {
         let inner = self.inner();
-        FencedWrite { inner, claim, began: inner.clock.now(), tried: 0 }
-    }
-
-    /// Makes sure that what is read now is not changed later by a write that nobody waits for.
-    pub async fn settle(&self, claim: &Arc<Claim>) -> Result<()> {
-        self.write(claim).fence().await.map(drop)
-    }
-}
-
-impl FencedWrite<'_> {
-    /// The fence to write under.
-    pub async fn fence(&self) -> Result<Fence> {
-        self.inner.open()?;
-        if self.claim.in_doubt() {
-            self.inner.settle(self.claim).await?;
-        }
-        self.inner.check(self.claim)
-    }
-
-    /// What the answer means; nothing where the same has to be written again. A refusal ends the
-    /// claim.
-    pub fn judge(&mut self, fence: &Fence, answer: Result<Written>) -> Result<Option<Written>> {
-        match answer {
-            // Sent under a token that has been replaced since, for the sake of another write.
-            Ok(Written::Refused) if self.replaced(fence) => Ok(None),
-            Ok(Written::Refused) => Err(self.inner.refused(self.claim, fence)),
-            Ok(written) => Ok(Some(written)),
-            Err(error @ Error::DatabaseUnavailable { .. }) => {
-                self.claim.doubt(fence);
-                self.tried += 1;
-                let waited = self.inner.clock.now().since(self.began);
-                if self.tried < MAX_TRIES && waited < AT_ONCE { Ok(None) } else { Err(error) }
+        let began = inner.clock.now();
+        counts.writes.fetch_add(1, Ordering::Relaxed);
+        let mut tried = 0;
+        loop {
+            let fence = self.settle(claim).await?;
+            match statement(fence.clone()).await {
+                // Sent under a token that has been replaced since, for the sake of another write.
+                Ok(Written::Refused) if claim.replaces(&fence) => {}
+                Ok(Written::Refused) => {
+                    counts.refused.fetch_add(1, Ordering::Relaxed);
+                    return Err(inner.refused(claim, &fence));
+                }
+                Err(error @ Error::DatabaseUnavailable { .. }) => {
+                    claim.doubt(&fence);
+                    tried += 1;
+                    let waited = inner.clock.now().since(began);
+                    if tried >= MAX_TRIES || waited >= AT_ONCE {
+                        return Err(error);
+                    }
+                }
+                answer => return answer,
             }
-            Err(error) => Err(error),
         }
     }
 
-    fn replaced(&self, fence: &Fence) -> bool {
-        let in_doubt = self.claim.in_doubt(); // first: it is set until the newer token is there
-        let now = self.claim.fence();
-        self.claim.ended().is_none()
-            && now.incarnation == fence.incarnation
-            && (in_doubt || now.token != fence.token)
+    /// The fence to write or read under, of a claim that is not in doubt any more: what is read
+    /// now is not changed later by a write that nobody waits for.
+    pub async fn settle(&self, claim: &Arc<Claim>) -> Result<Fence> {
+        let inner = self.inner();
+        inner.open()?;
+        if claim.in_doubt() {
+            inner.settle(claim).await?;
+        }
+        inner.check(claim)
     }
 }
 
