@@ -86,6 +86,17 @@ describe.each(KINDS)('resuming on %s', (kind) => {
   test('two that start together share; all are up, none twice', async () => {
     const ids = await sessions(40);
     const [a, b] = [resumerOf({ connectsPerSecond: 40 }), resumerOf({ connectsPerSecond: 40 })];
+    // Together also on a busy machine: neither goes on before both take part.
+    const { look } = native.NativeScheduler.prototype;
+    let there = 0;
+    let goOn;
+    const bothThere = new Promise((resolve) => (goOn = resolve));
+    jest.spyOn(native.NativeScheduler.prototype, 'look').mockImplementation(async function (room) {
+      const seen = await look.call(this, room);
+      if (++there === 2) goOn();
+      await bothThere;
+      return seen;
+    });
     await Promise.all([a.scheduler.resumeAll(), b.scheduler.resumeAll()]);
     expect([...a.connected, ...b.connected].sort()).toEqual([...ids].sort());
     for (const { connected } of [a, b]) expect(connected.size).toBeGreaterThanOrEqual(10);
@@ -101,18 +112,20 @@ describe.each(KINDS)('resuming on %s', (kind) => {
     const start = performance.now();
     await first.guard.shutdown();
     await until(() => second.connected.size === 10);
-    expect(performance.now() - start).toBeLessThan(3000);
+    expect(performance.now() - start).toBeLessThan(10_000); // by itself it looks every 15 s
   });
 
   test('a shutdown hands sessions over one by one, at the pace of those who take them', async () => {
     await sessions(10);
-    const first = resumerOf({ connectsPerSecond: 10 });
+    // One in 400 ms: half of them have not gone before a busy machine has taken the first.
+    const pace = { connectsPerSecond: 2.5, burst: 10 };
+    const first = resumerOf(pace);
     await first.scheduler.resumeAll();
-    const second = resumerOf({ connectsPerSecond: 10 });
+    const second = resumerOf(pace);
     await second.scheduler.resumeAll();
     let fewest = Infinity;
     const looking = setInterval(() => (fewest = Math.min(fewest, count(first, second))), 5);
-    await first.guard.shutdown({ timeoutMs: 5000 });
+    await first.guard.shutdown({ timeoutMs: 20_000 });
     await until(() => second.connected.size === 10);
     clearInterval(looking);
     expect(first.scheduler.stats().handedOver).toBeGreaterThanOrEqual(8);
@@ -319,21 +332,36 @@ describe.each(KINDS)('resuming on %s', (kind) => {
 
   test('balance, when asked for, moves sessions to an instance that came later', async () => {
     await sessions(8);
-    const first = resumerOf({ balance: true });
+    const taken = new Set(); // by the second
+    let fewest = Infinity; // that somebody had when the first let one go
+    const first = resumerOf({
+      balance: true,
+      connect: async (id, { signal }) => {
+        first.connected.add(id);
+        signal.addEventListener('abort', () => {
+          first.connected.delete(id);
+          fewest = Math.min(fewest, first.connected.size + taken.size);
+        });
+        first.scheduler.connected(id);
+      },
+    });
     await first.scheduler.resumeAll();
-    const second = resumerOf();
+    const second = resumerOf({
+      onEvent: ({ type, agentIds }) => {
+        if (type === 'resuming') for (const id of agentIds) taken.add(id);
+      },
+    });
     await second.scheduler.resumeAll();
     expect(second.connected.size).toBe(0);
-    let fewest = Infinity;
     await until(
       () => {
-        fewest = Math.min(fewest, count(first, second));
         first.scheduler.resumeAll(); // looks, as the sweep would
         return first.connected.size === 5 && count(first, second) === 8;
       },
-      { timeoutMs: 10_000 },
+      { timeoutMs: 30_000 },
     );
     expect(fewest).toBe(7);
+    await until(() => first.scheduler.stats().handedOver >= 3); // counted when it is given back
     expect(first.scheduler.stats().handedOver).toBe(3);
   });
 

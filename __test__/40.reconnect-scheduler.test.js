@@ -135,10 +135,9 @@ describe.each(KINDS)('reconnect scheduler on %s', (kind) => {
     const ended = [];
     const signals = [];
     const { scheduler, events } = schedulerOf({
-      connectTimeoutMs: 60,
-      connect: (_, { attempt, signal }) => {
-        signals.push(signal);
-        if (attempt === 1) return new Promise((resolve) => (resolveLate = resolve));
+      connectTimeoutMs: 800,
+      connect: (_, { signal }) => {
+        if (signals.push(signal) === 1) return new Promise((resolve) => (resolveLate = resolve));
         scheduler.connected(id);
         return undefined;
       },
@@ -163,11 +162,12 @@ describe.each(KINDS)('reconnect scheduler on %s', (kind) => {
 
   test('one that shows a QR code has time for as long as there are new ones', async () => {
     const id = agent();
-    const { scheduler, events } = schedulerOf({ connectTimeoutMs: 400, connect: async () => {} });
+    const { scheduler, events } = schedulerOf({ connectTimeoutMs: 1500, connect: async () => {} });
     scheduler.schedule(id);
     await events.next('connecting');
-    for (let times = 0; times < 4; times++) {
-      await new Promise((resolve) => setTimeout(resolve, 150));
+    const start = performance.now();
+    while (performance.now() - start < 2000) {
+      await new Promise((resolve) => setTimeout(resolve, 50));
       scheduler.progress(id);
     }
     expect(events.types(id)).toEqual(['connecting']);
@@ -207,7 +207,7 @@ describe.each(KINDS)('reconnect scheduler on %s', (kind) => {
     expect(await events.next('yield')).toMatchObject({ agentId: taken, reason: 'inUse' });
   });
 
-  /** Twenty connects of so many milliseconds: when each began, and the most in flight. */
+  /** Twenty connects of so many milliseconds: how long until each began, and the most in flight. */
   const twenty = async (tookMs, options) => {
     let inFlight = 0;
     let most = 0;
@@ -215,13 +215,14 @@ describe.each(KINDS)('reconnect scheduler on %s', (kind) => {
     const { scheduler } = schedulerOf({
       ...options,
       connect: async (id) => {
-        begun.push(performance.now());
+        begun.push(performance.now() - start);
         most = Math.max(most, ++inFlight);
         await new Promise((resolve) => setTimeout(resolve, tookMs));
         inFlight -= 1;
         scheduler.connected(id);
       },
     });
+    const start = performance.now();
     for (let n = 0; n < 20; n++) scheduler.schedule(agent());
     await until(() => begun.length === 20);
     return { begun, most };
@@ -234,14 +235,14 @@ describe.each(KINDS)('reconnect scheduler on %s', (kind) => {
 
   test('no more connects begin in a second than allowed', async () => {
     const { begun } = await twenty(0, { maxConcurrent: 20, connectsPerSecond: 20 });
-    // Twenty at twenty a second need 950 ms; the first may be told late.
-    expect(begun.at(-1) - begun[0]).toBeGreaterThan(700);
+    // Twenty at twenty a second need 950 ms, from when the first may begin; it may be told late.
+    expect(begun.at(-1)).toBeGreaterThan(940);
   });
 
   test('a connection that flaps keeps backing off; one that holds begins anew', async () => {
     const id = agent();
     const { scheduler, events } = schedulerOf({
-      stableAfterMs: 150,
+      stableAfterMs: 600,
       connect: async () => scheduler.connected(id),
     });
     scheduler.schedule(id);
@@ -260,8 +261,8 @@ describe.each(KINDS)('reconnect scheduler on %s', (kind) => {
     const id = agent();
     const attempts = [];
     const { scheduler, events } = schedulerOf({
-      initialDelayMs: 5000,
-      maxDelayMs: 5000,
+      initialDelayMs: 60_000,
+      maxDelayMs: 60_000,
       connect: async (_, { attempt }) => {
         attempts.push(attempt);
         if (attempts.length === 2) scheduler.connected(id);
@@ -274,7 +275,7 @@ describe.each(KINDS)('reconnect scheduler on %s', (kind) => {
       delayMs: 0,
       attempt: 0,
     });
-    await events.next('connected', { timeoutMs: 2000 });
+    await events.next('connected');
     expect(attempts).toEqual([1, 1]);
   });
 
@@ -374,8 +375,8 @@ describe.each(KINDS)('reconnect scheduler on %s', (kind) => {
 
   test('a session that another instance had goes on where that one was', async () => {
     const id = agent();
-    // 5, 30 and 180 ms, and then time enough to look and stop before the next one.
-    const slowsDown = { initialDelayMs: 5, multiplier: 6, maxDelayMs: 10_000 };
+    // 1, 25 and 625 ms, and then time enough to look and stop before the next one.
+    const slowsDown = { initialDelayMs: 1, multiplier: 25, maxDelayMs: 1_000_000 };
     const first = schedulerOf({
       ...slowsDown,
       connect: async () => {
@@ -397,11 +398,15 @@ describe.each(KINDS)('reconnect scheduler on %s', (kind) => {
       },
     });
     second.scheduler.schedule(id);
-    expect(await second.events.next('retry')).toMatchObject({ attempt: 5, delayMs: 6480 });
+    const { attempt, delayMs } = await second.events.next('waiting');
+    expect([attempt, attempts]).toEqual([5, []]);
+    expect(delayMs).toBeLessThanOrEqual(15_625);
+    second.scheduler.schedule(id); // a person does not want to wait for that
+    expect(await second.events.next('retry')).toMatchObject({ attempt: 5, delayMs: 390_625 });
     expect(attempts).toEqual([5]);
     await second.scheduler.cancel(id);
     second.scheduler.schedule(id, { reset: true });
-    expect(await second.events.next('retry')).toMatchObject({ attempt: 1, delayMs: 5 });
+    expect(await second.events.next('retry')).toMatchObject({ attempt: 1, delayMs: 1 });
   });
 
   test('what is left of a quarantine is waited for after a restart', async () => {
@@ -441,20 +446,21 @@ describe.each(KINDS)('reconnect scheduler on %s', (kind) => {
       "UPDATE baileys_guard_instance SET dead_at = beat_at, death = 'silent' WHERE instance_id = $1",
       [guard.instanceId],
     );
-    expect(await events.next('retry', { timeoutMs: 20_000 })).toMatchObject({
+    // At the next beat, which comes after 12 s at the latest.
+    expect(await events.next('retry', { timeoutMs: 30_000 })).toMatchObject({
       reason: 'claimExpired',
     });
     expect(signals[0].aborted).toBe(true);
     expect(signals[0].reason).toMatchObject({ code: 'ERR_CLAIM_LOST', reason: 'buried' });
-    await events.next('connected', { timeoutMs: 10_000 });
+    await events.next('connected');
     expect(signals[1].aborted).toBe(false);
-  }, 40_000);
+  });
 
   test('an end that is reported twice counts once', async () => {
     const id = agent();
     const { scheduler, events } = schedulerOf({
-      initialDelayMs: 500,
-      maxDelayMs: 500,
+      initialDelayMs: 60_000,
+      maxDelayMs: 60_000,
       connect: async () => {
         throw boom(428);
       },

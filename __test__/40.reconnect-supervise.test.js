@@ -279,22 +279,22 @@ describe.each(KINDS)('a supervised session on %s', (kind) => {
 
   test('a socket that comes after its time is closed', async () => {
     const id = agent();
-    let make;
+    let first;
     const { scheduler, events } = fleet({
       connectTimeoutMs: 50,
-      makeSocket: (given) =>
-        new Promise((resolve) => (make ??= () => resolve(new FakeSocket(given)))),
+      makeSocket: (given) => new Promise((resolve) => (first ??= { given, resolve })),
     });
     let late;
     await scheduler.superviseSession(id);
     await events.next('retry');
+    await until(() => first?.given.signal.aborted); // it may have timed out before it got so far
     const original = FakeSocket.prototype.end;
     FakeSocket.prototype.end = function (reason) {
       late = { socket: this, reason };
       return original.call(this, reason);
     };
     try {
-      make();
+      first.resolve(new FakeSocket(first.given));
       await until(() => late);
     } finally {
       FakeSocket.prototype.end = original;

@@ -5,8 +5,6 @@
 const { spawnEndpoint } = require('../examples/whatsapp-endpoint');
 const { ClientProcess, pair } = require('./support/whatsapp-clients');
 
-jest.setTimeout(30_000);
-
 let endpoint;
 let client;
 let linked;
@@ -75,7 +73,7 @@ describe('at the login', () => {
     await endpoint.fail('silence', { when: 'login' });
     const config = { keepAliveIntervalMs: 300 };
     expect((await connect('a', 'close', { config })).statusCode).toBe(408);
-  }, 15_000);
+  });
 
   test('silence that is healed while the client still waits: it is open', async () => {
     const { id } = await endpoint.fail('silence', { when: 'login' });
@@ -127,12 +125,13 @@ describe('of a socket that is open', () => {
     await connect('a', 'open', { config: { keepAliveIntervalMs: 300 } });
     const lost = await closing('a', () => endpoint.fail('silence', { when: 'now' }));
     expect(lost).toMatchObject({ statusCode: 408, message: 'Connection was lost' });
-  }, 15_000);
+  });
 });
 
 test('a connection that opens and drops, again and again', async () => {
   await closed();
-  await endpoint.fail('drop', { when: 'open', afterMs: 400, count: 2 });
+  // After the login; until the client says that it is open, it asks for some things more.
+  await endpoint.fail('drop', { when: 'open', afterMs: 1500, count: 2 });
   for (let i = 0; i < 2; i++) {
     const dropped = await closing('a', () => connect('a', 'open'));
     expect(dropped.statusCode).toBe(428);

@@ -7,6 +7,7 @@
 
 const fs = require('node:fs');
 const { spawnEndpoint } = require('../examples/whatsapp-endpoint');
+const { until } = require('./support/reconnect');
 const { ClientProcess, pair } = require('./support/whatsapp-clients');
 
 const SESSIONS = Number(process.env.ENDPOINT_SESSIONS ?? 12);
@@ -16,7 +17,7 @@ const ROUNDS = Number(process.env.ENDPOINT_ROUNDS ?? 2);
 /** Pairing at once in one process: few, since each has 812 pre-keys to make. */
 const PAIRING_AT_ONCE = 3;
 
-jest.setTimeout(10_000 + SESSIONS * (ROUNDS + 1) * 1000);
+jest.setTimeout(60_000 + SESSIONS * (ROUNDS + 1) * 1000);
 
 let endpoint;
 
@@ -78,6 +79,8 @@ test(`${SESSIONS} sessions in ${PROCESSES} processes come back ${ROUNDS} times, 
     say(`round ${round}`, start);
   }
 
+  // A client that has sent a message does not wait until it is read.
+  await until(async () => (await endpoint.stats()).messages >= SESSIONS * ROUNDS);
   const stats = await endpoint.stats();
   expect(stats).toMatchObject({
     pairings: SESSIONS,

@@ -17,8 +17,6 @@ const REPOSITORY = path.join(__dirname, '..');
 const CONTACT = '491712345678';
 const DELIVERED = 3;
 
-jest.setTimeout(30_000);
-
 let endpoint;
 let client;
 let folder;

@@ -4,6 +4,12 @@
 
 const { EventEmitter } = require('node:events');
 
+/**
+ * How long something may take on a busy machine. Shorter than the 15 s after which an instance looks
+ * by itself: what it should be told of has to be told.
+ */
+const WAIT_MS = 10_000;
+
 /** Keeps what it was told; `next()` waits for something that was not asked for yet. */
 class Recorder {
   all = [];
@@ -21,7 +27,7 @@ class Recorder {
    *
    * @param {string | ((event: any) => boolean)} what its type, or what it is like
    */
-  next(what, { timeoutMs = 5000 } = {}) {
+  next(what, { timeoutMs = WAIT_MS } = {}) {
     const matches = typeof what === 'function' ? what : ({ type }) => type === what;
     const take = () => {
       const index = this.#unread.findIndex(matches);
@@ -108,7 +114,7 @@ function boom(statusCode, message = 'Stream Errored', extra) {
 }
 
 /** Waits until `look` gives something; for what no event tells. */
-async function until(look, { timeoutMs = 5000 } = {}) {
+async function until(look, { timeoutMs = WAIT_MS } = {}) {
   const end = performance.now() + timeoutMs;
   for (;;) {
     const found = await look();

@@ -6,6 +6,9 @@ const { fork } = require('node:child_process');
 const { EventEmitter, once } = require('node:events');
 const path = require('node:path');
 
+/** How long something may take on a busy machine: each client that pairs has 812 pre-keys to make. */
+const WAIT_MS = 30_000;
+
 /** Those that run; a test that fails must not leave one behind, since it would keep jest alive. */
 const running = new Set();
 
@@ -59,7 +62,7 @@ class ClientProcess {
    * The first event that matches; with `after`, one that came after that mark.
    * @param {((event: object) => boolean)} matches
    */
-  waitFor(matches, { after = 0, timeoutMs = 10_000 } = {}) {
+  waitFor(matches, { after = 0, timeoutMs = WAIT_MS } = {}) {
     const present = this.#events.slice(after).find(matches);
     if (present) return Promise.resolve(present);
     return new Promise((resolve, reject) => {
