@@ -271,6 +271,16 @@ impl Error {
         }
     }
 
+    /// Two spellings of an agent would have a lease each, but one row.
+    pub(crate) fn loose_agents() -> Self {
+        Self::Database {
+            action: "reading whatsapp_sessions".to_owned(),
+            cause: "agent_id takes different text for equal (citext, or a collation like NOCASE); \
+                    make it text that is compared byte by byte"
+                .to_owned(),
+        }
+    }
+
     /// An argument that cannot be used.
     pub fn argument(name: &'static str, problem: impl Into<String>) -> Self {
         Self::InvalidArgument { name, problem: problem.into() }

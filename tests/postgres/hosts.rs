@@ -83,6 +83,29 @@ async fn an_agent_id_that_cannot_be_stored_is_named() {
     }
 }
 
+/// Two spellings of one agent would have an owner each, on one row.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_id_that_ignores_case_is_refused() {
+    for (extra, kind) in [
+        ("CREATE EXTENSION citext", "citext"),
+        (
+            "CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false)",
+            "text COLLATE loose",
+        ),
+    ] {
+        on_a_database(|site, url| async move {
+            site.execute(extra).await;
+            let columns = format!("id bigserial PRIMARY KEY, agent_id {kind}");
+            site.execute(&format!("CREATE TABLE whatsapp_sessions ({columns})")).await;
+            let store = store_at(&url, CALL_TIMEOUT);
+            let error = store.migrate().await.unwrap_err();
+            let Error::Database { cause, .. } = error else { panic!("{kind}: {error:?}") };
+            assert!(cause.contains("takes different text for equal"), "{cause}");
+        })
+        .await;
+    }
+}
+
 /// A host may keep its states in a type of its own, and number its users.
 #[tokio::test(flavor = "multi_thread")]
 async fn other_columns_are_of_the_hosts_own_types() {

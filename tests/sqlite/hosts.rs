@@ -74,6 +74,23 @@ async fn numbers_for_ids_and_times() {
     .await;
 }
 
+/// Two spellings of one agent would have an owner each, on one row.
+#[tokio::test]
+async fn an_agent_id_that_ignores_case_is_refused() {
+    for collation in ["NOCASE", "RTRIM"] {
+        on_a_file(|site, _| async move {
+            site.execute(&format!(
+                "CREATE TABLE whatsapp_sessions (id INTEGER PRIMARY KEY, agent_id TEXT COLLATE {collation})"
+            ))
+            .await;
+            let error = site.store().migrate().await.unwrap_err();
+            let Error::Database { cause, .. } = error else { panic!("{error:?}") };
+            assert!(cause.contains("takes different text for equal"), "{cause}");
+        })
+        .await;
+    }
+}
+
 #[tokio::test]
 async fn times_in_different_spellings_are_compared_as_times() {
     on_a_file(|site, _| async move {

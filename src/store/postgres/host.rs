@@ -12,11 +12,14 @@ use super::connection::Sql;
 use crate::error::{Error, Result};
 use crate::store::HostColumn;
 
-/// Every column with its type, as it is written in SQL, and the most characters it takes. Without the
-/// -1 a `char(36)` would be named `character`, and a cast to that leaves one character.
+/// Every column with its type, as it is written in SQL, the most characters it takes, and whether it
+/// takes different text for equal. Without the -1 a `char(36)` would be named `character`, and a cast to that leaves one character.
 pub(super) const COLUMNS: &str = "SELECT a.attname AS name, format_type(a.atttypid, -1) AS type,
        CASE WHEN a.atttypid IN ('varchar'::regtype, 'bpchar'::regtype) AND a.atttypmod > 4
-            THEN a.atttypmod - 4 END AS length
+            THEN a.atttypmod - 4 END AS length,
+       EXISTS (SELECT 1 FROM pg_type t WHERE t.oid = a.atttypid AND t.typname = 'citext')
+       OR EXISTS (SELECT 1 FROM pg_collation c WHERE c.oid = a.attcollation AND NOT c.collisdeterministic)
+         AS loose
   FROM pg_attribute a
  WHERE a.attrelid = to_regclass('whatsapp_sessions') AND a.attnum > 0 AND NOT a.attisdropped";
 
@@ -48,6 +51,9 @@ impl HostTable {
         let [Some(agent), Some(user), Some(status), Some(phone), Some(_)] = &types else {
             return Err(Error::MigrationRequired);
         };
+        if column("agent_id").is_some_and(|row| row.get("loose")) {
+            return Err(Error::loose_agents());
+        }
         let time = |name: &str, value: &str| match type_of(name).as_deref() {
             Some("timestamp with time zone") => value.to_owned(),
             _ => format!("({value} AT TIME ZONE 'utc')"),

@@ -137,7 +137,10 @@ impl Store for PostgresStore {
 
     async fn migrate(&self) -> Result<Migrated> {
         self.forget_host_table();
-        self.done("migrating", schema::migrate(&self.db).await)
+        let migrated = self.done("migrating", schema::migrate(&self.db).await)?;
+        // A table that cannot be used is told of now, not at the first claim.
+        self.done("migrating", self.host_table().await)?;
+        Ok(migrated)
     }
 
     async fn rollback(&self) -> Result<Vec<String>> {

@@ -36,6 +36,10 @@ const COLUMNS: &[(&str, &str)] = &[
     ("updated_at", "TEXT"),
 ];
 
+/// Whether the column takes different text for equal, as NOCASE and RTRIM do.
+const LOOSE: &str = "SELECT agent_id = 'A' OR agent_id = 'a '
+  FROM (SELECT agent_id FROM whatsapp_sessions WHERE false UNION ALL SELECT 'a')";
+
 /// Finds the row of an agent; a host's table seldom has one.
 const AGENT_INDEX: &str = "baileys_guard_sessions_agent";
 
@@ -140,6 +144,9 @@ pub(super) async fn complete(tx: &mut SqliteConnection) -> Result<(), Failure> {
             }
             .into());
         }
+    }
+    if sqlx::query_scalar(LOOSE).fetch_one(&mut *tx).await? {
+        return Err(Error::loose_agents().into());
     }
     for (name, declaration) in COLUMNS {
         if !table.0.contains_key(*name) {
