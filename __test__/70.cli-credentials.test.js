@@ -183,5 +183,5 @@ describe.each(KINDS)('on %s', (kind) => {
     expect(person.text('stdout')).toContain('305 brought under the current key');
     expect(await dry(envOf(fresh, KEY_B))).toMatchObject({ remaining: none });
     expect((await cli(['rotate', '--json'], envOf(fresh))).json.error.code).toBe('ERR_KEY_MISSING');
-  });
+  }, 180_000); // it starts some twenty processes
 });
