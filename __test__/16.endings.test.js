@@ -74,6 +74,36 @@ test('a first claim that a shutdown overtakes leaves no live instance behind', a
   await proxy.close();
 });
 
+test('a claim that a shutdown overtakes is refused, and no trouble', async () => {
+  const database = await createDatabase({ template: 'migrated' });
+  const proxy = await startProxy(database.url);
+  const guard = guardsOn({ url: proxy.url })();
+  const trouble = [];
+  guard.on('trouble', ({ error }) => trouble.push(error.message));
+  await guard.claimInstance('before'); // a claim that is shut down, and an instance that is there
+  const held = new Set();
+  proxy.onClientBytes((bytes, connection) => {
+    if (held.size > 0 && !bytes.includes('late')) return;
+    connection.hold('server');
+    held.add(connection);
+  });
+  const list = guard.listSessions().catch(({ code }) => code);
+  await until(() => held.size === 1);
+  const claim = guard.claimInstance('late').catch(({ code }) => code);
+  await until(() => held.size === 2);
+  const shutdown = guard.shutdown();
+  const retired = async () =>
+    (await database.query('SELECT 1 FROM baileys_guard_instance WHERE dead_at IS NULL'))
+      .rowCount === 0;
+  await until(retired); // and now the pool waits for the connections that are at work
+  const [listing, claiming] = held;
+  claiming.release('server');
+  expect(await claim).toBe('ERR_SHUT_DOWN');
+  listing.release('server');
+  await Promise.all([list, shutdown]);
+  expect(trouble).toEqual([]);
+});
+
 test('a write that arrives late does not undo what the same owner has written since', async () => {
   const database = await createDatabase({ template: 'migrated' });
   const proxy = await startProxy(database.url);

@@ -85,6 +85,25 @@ describe.each(KINDS)('logging out and pairing anew on %s', (kind) => {
     expect(events.types(id)).toEqual(['connecting', 'connected', 'cancelled']);
   });
 
+  test('a logout that is on its way is not cut off', async () => {
+    const id = agent();
+    const { scheduler, open } = fleet();
+    const socket = await open(id);
+    const { ws } = socket;
+    const cut = jest.spyOn(ws.socket, 'terminate');
+    // As Baileys does: it closes by itself, without waiting, and then ends no second time.
+    socket.logout = async () => Object.assign(ws, { isOpen: false, isClosing: true });
+    socket.end = async () => {};
+    const cancelled = scheduler.cancel(id, { logout: true });
+    await until(() => cut.mock.calls.length > 0 || ws.listenerCount('close') > 0);
+    expect(cut).not.toHaveBeenCalled();
+    Object.assign(ws, { isClosing: false, isClosed: true });
+    ws.emit('close');
+    await cancelled;
+    expect(cut).not.toHaveBeenCalled();
+    expect(socket.listeners).toBe(0);
+  });
+
   test('a phone that cannot be told is no reason to keep the credentials', async () => {
     const id = agent();
     const logger = recordingLogger();

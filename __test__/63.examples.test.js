@@ -21,7 +21,7 @@ async function run(name, env = {}) {
   return stdout;
 }
 
-test('rate-limits.js refuses the third request in a second', async () => {
+test('rate-limits.js refuses the third request in a minute', async () => {
   const lines = (await run('rate-limits.js')).trim().split('\n');
   expect(lines.map((line) => line.split(' ').slice(0, 2))).toEqual([
     ['1', '200'],

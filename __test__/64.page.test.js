@@ -145,12 +145,17 @@ describeWithChromium('in Chromium', () => {
   const shows = (page, text) =>
     page.waitForFunction((what) => document.body.innerText.includes(what), {}, text);
 
-  /** Has the phone scan the QR code. A click by coordinates may miss while a picture comes in. */
+  /** A click by coordinates may miss while something comes in above. */
+  async function press(where, button) {
+    const shown = await where.waitForSelector(`${button}:not([hidden])`);
+    await shown.evaluate((element) => element.click());
+  }
+
+  /** Has the phone scan the QR code. */
   async function scan(frame, card) {
     const qr = await card.waitForSelector('.qr:not([hidden])');
     await frame.waitForFunction((image) => image.complete && image.naturalWidth > 0, {}, qr);
-    const button = await card.waitForSelector('[data-does=scan]:not([hidden])');
-    await button.evaluate((element) => element.click());
+    await press(card, '[data-does=scan]');
   }
 
   test.each([
@@ -200,12 +205,12 @@ describeWithChromium('in Chromium', () => {
     );
     await frames[0].waitForSelector('#agent-id');
     await frames[0].type('#agent-id', 'watched');
-    await frames[0].click('#add button');
+    await press(frames[0], '#add button');
     const xpath = '::-p-xpath(//li[h2[text()="watched"]])';
     const card = await frames[0].waitForSelector(xpath);
     await scan(frames[0], card);
     await frames[0].waitForFunction((one) => one.dataset.status === 'connected', {}, card);
-    await frames[0].click('#kill');
+    await press(frames[0], '#kill');
     const other = await frames[1].waitForSelector(xpath);
     await frames[1].waitForFunction(
       (one) => one.classList.contains('mine') && one.dataset.status === 'connected',

@@ -10,6 +10,22 @@ const { cli, contents, envOf, sampleFolder, start, terminal } = require('./suppo
 const { KINDS, freshDatabase, guardsOn, temporaryFolder } = require('./support/databases');
 const { KEY_A, KEY_B } = require('./support/credentials');
 
+/** Makes each write of credentials take its time: one after the other, all take many seconds. */
+const SLOWLY = {
+  sqlite: {
+    on: `CREATE TRIGGER slowly BEFORE UPDATE ON baileys_guard_auth
+           BEGIN SELECT 1 WHERE length(hex(randomblob(10000000))) = 0; END`,
+    off: 'DROP TRIGGER slowly',
+  },
+  postgres: {
+    on: `CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql
+           AS 'BEGIN PERFORM pg_sleep(0.05); RETURN NEW; END';
+         CREATE TRIGGER slowly BEFORE UPDATE ON baileys_guard_auth
+           FOR EACH ROW EXECUTE FUNCTION slowly()`,
+    off: 'DROP TRIGGER slowly ON baileys_guard_auth',
+  },
+};
+
 let sample;
 beforeAll(async () => {
   sample = await sampleFolder();
@@ -135,10 +151,12 @@ describe.each(KINDS)('on %s', (kind) => {
         (row) => row.hex,
       );
     const before = new Set(await values());
+    await fresh.query(SLOWLY[kind].on);
     const rotation = start(['rotate', '--batch-size', '1'], env);
     while ((await values()).every((value) => before.has(value)));
     rotation.child.kill('SIGKILL');
     await rotation.ended;
+    await fresh.query(SLOWLY[kind].off);
     const { remaining } = await dry();
     expect(remaining.plain).toBeGreaterThan(0);
     expect(remaining.plain).toBeLessThan(all);
@@ -165,5 +183,5 @@ describe.each(KINDS)('on %s', (kind) => {
     expect(person.text('stdout')).toContain('305 brought under the current key');
     expect(await dry(envOf(fresh, KEY_B))).toMatchObject({ remaining: none });
     expect((await cli(['rotate', '--json'], envOf(fresh))).json.error.code).toBe('ERR_KEY_MISSING');
-  });
+  }, 180_000); // it starts some twenty processes
 });

@@ -70,6 +70,7 @@ test('a clean history passes, and its figures are right', () => {
   expect(figures).toMatchObject({ agents: 1, claims: 3, writes: 5, refused: 1, backMs: 400 });
   expect(figures.uptime).toBeCloseTo((900 + 5100 + 2800) / 10_000);
   expect(figures.wholeUptime).toBe(figures.uptime);
+  expect(figures.longestDownMs).toBe(1000);
 });
 
 test('time without WhatsApp is no time without a session, time without the database is', () => {
@@ -156,6 +157,43 @@ test.each([
   expect(kindsOf(history)).toEqual([]);
   conflict(history.endpoint).at = 10_600;
   expect(kindsOf(history)).toEqual(['live client kicked']);
+});
+
+describe('a process that a busy machine did not let run in time', () => {
+  /** p1 is silent instead of frozen; it is late from 6900 to 7300, and told a moment later. */
+  const late = ({ ranMs = 20, from = 6900, to = 7300, told = 7320 } = {}) => {
+    const history = clean();
+    history.processes[1].standstills = [{ from, to, late: true, ranMs }];
+    history.processes[1].events = [granted(1500, 2), opened(2000, 2), ended(told, 2)];
+    return history;
+  };
+
+  test('acted until then at the latest, and was no live client', () => {
+    const history = late();
+    Object.assign(conflict(history.endpoint), { kickedAnswering: true });
+    expect(kindsOf(history)).toEqual([]);
+  });
+
+  test.each([
+    ['was not late at all', { from: 6000, to: 6200 }],
+    ['was late when the other had it already', { from: 7100 }],
+    ['ran all the time', { ranMs: 390 }],
+    ['ran for a while and was not told', { told: 7600 }],
+  ])('is an owner too many if it %s', (_, how) => {
+    expect(kindsOf(late(how))).toContain('two owners');
+  });
+
+  test('and again before it was told is judged by how long it ran', () => {
+    const twice = (ranMs) => {
+      const history = clean();
+      const { standstills, events } = history.processes[1];
+      standstills.push({ from: 9100, to: 12_000, late: true, ranMs });
+      events.splice(3, 1, ended(12_010, 2));
+      return history;
+    };
+    expect(kindsOf(twice(100))).toEqual([]);
+    expect(kindsOf(twice(300))).toContain('two owners');
+  });
 });
 
 test('what WhatsApp or the database were away for is no fault of ours', () => {

@@ -2,14 +2,20 @@
 
 // Reads a history and tells what in it must not be. Pure: the same history, the same verdict.
 
-/** How long a process that runs again may take until it has written down that it lost a claim. */
+/** How long a process that runs again may run until it has written down that it lost a claim. */
 const TOLD_AFTER_THAW_MS = 1500;
+/** The same where nobody froze it, and only a busy machine did not let it run. */
+const TOLD_AFTER_LATE_MS = 250;
+
+const toldWithin = ({ late }) => (late ? TOLD_AFTER_LATE_MS : TOLD_AFTER_THAW_MS);
 
 /**
  * @typedef {object} History
  * @property {{ name: string, events: object[], killedAt?: number, ended?: string,
- *   standstills: { from: number, to: number }[] }[]} processes what each wrote, in order; when it was
- *   killed; how it ended where nobody ended it; when it was frozen or its event loop stood still
+ *   standstills: { from: number, to: number, late?: boolean, ranMs?: number }[] }[]} processes what
+ *   each wrote, in order; when it was killed; how it ended where nobody ended it; when it was frozen or
+ *   its event loop stood still, in order; `late` by no fault of ours, with the time of processors that
+ *   it had nevertheless (`ranMs`)
  * @property {object[]} endpoint its events, `{ at, type, … }`
  * @property {object} run `agents`; when faults began (`from`) and were over (`healed`), when all was up
  *   again (`backAt`, or null), within what it is promised (`promisedMs`); when the database or WhatsApp
@@ -38,16 +44,25 @@ function claimsOf(processes) {
 
 /**
  * Who stands still does nothing, and may learn of its loss only afterwards: then its claim ended when
- * it began to stand still, unless it still wrote under it when it ran again.
+ * it began to stand still, unless it still wrote under it when it ran again. It may stand still again
+ * before it is told; what counts is for how long it ran.
  */
 function stoppedActing({ at, agent, token }, events, standstills) {
-  const last = standstills.filter(({ from }) => from <= at).at(-1);
-  if (!last || at - last.to > TOLD_AFTER_THAW_MS) return at;
-  const acted = events.some(
-    (event) =>
-      event.agent === agent && event.token === token && event.accepted && event.sent > last.to,
-  );
-  return acted ? at : Math.min(at, last.from);
+  const wroteAfter = (time) =>
+    events.some(
+      (event) =>
+        event.agent === agent && event.token === token && event.accepted && event.sent > time,
+    );
+  let stopped = at;
+  let ran = 0;
+  for (const standstill of standstills.toReversed()) {
+    const { from, to, ranMs = 0 } = standstill;
+    if (from > stopped) continue;
+    ran += Math.max(0, stopped - to) + ranMs;
+    if (ran > toldWithin(standstill) || wroteAfter(to)) break;
+    stopped = from;
+  }
+  return stopped;
 }
 
 function byAgent(items) {
@@ -117,7 +132,7 @@ function* kicks(endpoint, claims, processes) {
       .sort((a, b) => a.from - b.from)
       .at(-1);
     const owner = processes.find(({ name }) => name === claim?.process);
-    const stoodStill = ({ from, to }) => from <= at && to >= at - TOLD_AFTER_THAW_MS;
+    const stoodStill = (one) => one.from <= at && one.to >= at - toldWithin(one) + (one.ranMs ?? 0);
     if (owner?.standstills.some(stoodStill)) continue;
     const what = `of ${owner?.name ?? 'nobody known'} at ${round(at)}`;
     yield { kind: 'live client kicked', agent: jid, what };
@@ -131,14 +146,25 @@ function* deaths(processes) {
 }
 
 /** Without faults of the database or of WhatsApp, no session is down for longer than promised. */
-function* gaps(endpoint, { from, healed, promisedMs, away = [] }) {
-  for (const { jid, from: down, to: at } of gapsOf(endpoint)) {
-    if (at < from || at > healed) continue;
-    const excused = away.reduce((sum, one) => sum + overlap(down, at, one.from, one.to), 0);
-    if (at - down - excused > promisedMs) {
-      yield { kind: 'session down for too long', agent: jid, what: `${round(at - down)} ms` };
+function* gaps(endpoint, run) {
+  for (const { jid, ms } of downtimes(endpoint, run)) {
+    if (ms > run.promisedMs) {
+      yield { kind: 'session down for too long', agent: jid, what: `${round(ms)} ms` };
     }
   }
+}
+
+/** For how long sessions were down, not counting what the database or WhatsApp were away for. */
+function downtimes(endpoint, { from, healed, away = [] }) {
+  return [...gapsOf(endpoint)]
+    .filter((gap) => gap.to >= from && gap.to <= healed)
+    .map((gap) => {
+      const excused = away.reduce(
+        (sum, one) => sum + overlap(gap.from, gap.to, one.from, one.to),
+        0,
+      );
+      return { jid: gap.jid, ms: gap.to - gap.from - excused };
+    });
 }
 
 /** When sessions had no socket; one that is replaced has two for a moment, and closes the old one late. */
@@ -231,6 +257,7 @@ function check({ processes, endpoint, run }) {
         run.away?.filter(({ what }) => what === 'endpoint'),
       ),
       wholeUptime: uptime(endpoint, run),
+      longestDownMs: round(Math.max(0, ...downtimes(endpoint, run).map(({ ms }) => ms))),
       backMs: run.backAt === null ? null : round(run.backAt - run.healed),
     },
   };

@@ -143,8 +143,8 @@ class Site {
 
   async kill(place) {
     place.record.expected = true;
+    place.record.killedAt = History.now(); // not after it: others may know of it before we go on
     place.child.kill('SIGKILL');
-    place.record.killedAt = History.now(); // others may know of it before we do
     await place.child.exited;
   }
 
@@ -163,15 +163,19 @@ class Site {
 
   /** Histories as the checker wants them. */
   processes() {
-    return this.records.map(({ name, file, killedAt, ended, standstills }) => {
+    return this.records.map(({ name, file, killedAt: told, ended, standstills }) => {
       const events = History.read(file);
+      const killedAt = told && Math.max(told, events.at(-1)?.at ?? 0); // it wrote as long as it lived
       const stalls = events
         .filter(({ type }) => type === 'stalled')
         .map(({ at }) => ({
           from: at,
           to: events.find((event) => event.type === 'runs again' && event.at > at)?.at ?? killedAt,
         }));
-      const all = [...standstills, ...stalls].sort((a, b) => a.from - b.from);
+      const lates = events
+        .filter(({ type }) => type === 'late')
+        .map(({ from, at, ranMs }) => ({ from, to: at, ranMs, late: true }));
+      const all = [...standstills, ...stalls, ...lates].sort((a, b) => a.from - b.from);
       return { name, events, killedAt, ended, standstills: all };
     });
   }

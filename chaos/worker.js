@@ -25,6 +25,8 @@ const { History } = require('./history');
 
 const WRITE_EVERY_MS = 200;
 const KEPT_ALIVE_MS = 10_000;
+const TICK_MS = 20;
+const LATE_MS = 100;
 const SILENT = { level: 'silent', child: () => SILENT };
 for (const level of ['trace', 'debug', 'info', 'warn', 'error']) SILENT[level] = () => {};
 
@@ -65,6 +67,21 @@ async function write(claim) {
   } catch (error) {
     history.add('write', { agent, token, sent, accepted: false, code: error.code });
   }
+}
+
+/** Writes down when this process did not run, or hardly: on a busy machine nobody is told in time. */
+function watchLateness() {
+  let last = History.now();
+  let usage = process.cpuUsage();
+  setInterval(() => {
+    const from = last;
+    last = History.now();
+    if (last - from > LATE_MS) {
+      const { user, system } = process.cpuUsage(usage);
+      history.add('late', { from, ranMs: (user + system) / 1000 });
+    }
+    usage = process.cpuUsage();
+  }, TICK_MS);
 }
 
 // It has to end by itself then.
@@ -112,6 +129,7 @@ serve({
       ...how.scheduler,
     });
     setInterval(() => claims.forEach(write), WRITE_EVERY_MS);
+    watchLateness();
     history.add('started', { instanceId: guard.instanceId });
   },
   /** Without waiting for the end of it. */

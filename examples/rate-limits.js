@@ -1,6 +1,6 @@
 'use strict';
 
-// Only rate limits: an Express app that answers two requests a second from one address.
+// Only rate limits: an Express app that answers two requests a minute from one address.
 //
 //   node examples/rate-limits.js
 
@@ -10,7 +10,7 @@ const { rateLimit } = require('baileys-guard');
 const app = express();
 app.use(
   rateLimit({
-    windowMs: 1000,
+    windowMs: 60_000,
     limit: 2,
     algorithm: 'sliding-window',
     standardHeaders: 'draft-8',

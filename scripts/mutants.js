@@ -55,15 +55,19 @@ function takeOverDependencies() {
   }
 }
 
+/** A build has as long as a slow machine needs; a test that takes that long hangs. */
+const BUILD_MS = 3_600_000;
+const TEST_MS = 600_000;
+
 let running;
 let interrupted = false;
 
 /** Not `spawnSync`: a server that is started here has to be listened to meanwhile. */
-function run(cwd, command, args) {
+function run(cwd, command, args, timeout = TEST_MS) {
   if (interrupted) throw new Error('interrupted');
   const env = { ...process.env, CARGO_TARGET_DIR: TARGET };
   return new Promise((resolve, reject) => {
-    running = spawn(command, args, { cwd, env, timeout: 600_000 });
+    running = spawn(command, args, { cwd, env, timeout });
     let output = '';
     for (const stream of [running.stdout, running.stderr]) {
       stream.setEncoding('utf8').on('data', (text) => (output += text));
@@ -83,7 +87,7 @@ const targetOf = (name) => (name === 'lib' ? ['--lib'] : ['--test', name]);
  */
 async function build(folder, { cargo: [target] = ['conformance_sqlite'] }) {
   const args = ['test', '--locked', '--quiet', '--no-run', ...targetOf(target)];
-  const { ok, output } = await run(folder, 'cargo', args);
+  const { ok, output } = await run(folder, 'cargo', args, BUILD_MS);
   if (!ok) throw new Error(`it does not build:\n${output}`);
   if (target !== 'lib') {
     fs.copyFileSync(path.join(TARGET, 'debug', 'deps', library), path.join(folder, binary));

@@ -2,6 +2,8 @@
 
 // The whole of it for one session: auth state, socket, events, session row, end.
 
+const { once } = require('node:events');
+
 const { checkFunction } = require('../arguments');
 const { GuardError, invalidArgument } = require('../errors');
 const { withLimit } = require('../with-limit');
@@ -292,7 +294,7 @@ class Socket {
 /** Politely, and if that takes too long by force: a silent peer would hold the socket for 30 s. */
 async function closeSocket(socket, reason) {
   try {
-    await withLimit(socket.end?.(reason), POLITE_MS);
+    await withLimit(endSocket(socket, reason), POLITE_MS);
   } catch {
     // It could not even be ended; what is left of it is cut off below.
   }
@@ -301,6 +303,13 @@ async function closeSocket(socket, reason) {
   } catch {
     // Gone already.
   }
+}
+
+/** Baileys' `end` returns at once where it closes already, as after a logout that is on its way. */
+async function endSocket(socket, reason) {
+  await socket.end?.(reason);
+  const { ws } = socket;
+  if (ws?.isClosed === false && ws.isClosing) await once(ws, 'close');
 }
 
 /** The digits of `4915112345678:12@s.whatsapp.net`. */

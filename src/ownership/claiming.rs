@@ -116,13 +116,15 @@ impl Inner {
     }
 
     /// Undoes a claim that failed after it had been granted. What cannot be told now is found
-    /// as a stray lease at the next beat.
+    /// as a stray lease at the next beat; a shutdown takes the whole instance away.
     pub(super) async fn give_back(&self, claims: &[Arc<Claim>]) {
         let fences: Vec<Fence> = claims.iter().map(|claim| claim.fence()).collect();
         for claim in claims {
             self.end(claim, LossReason::Released);
         }
-        if let Err(error) = self.store.release(&fences, false).await {
+        if let Err(error) = self.store.release(&fences, false).await
+            && !self.closed.load(Ordering::SeqCst)
+        {
             self.tell(Event::Trouble { error });
         }
     }
