@@ -87,10 +87,20 @@ describeWithPgBouncer('startPgBouncer', () => {
     const clients = await Promise.all(
       Array.from({ length: 10 }, () => connect(bouncer.through(database.url))),
     );
-    const answers = await Promise.all(
-      clients.map((client) => client.query('SELECT pg_backend_pid() AS pid, pg_sleep(0.02)')),
+    // No statement ends before as many are at work as ever will be.
+    const gate = await connect(database.url);
+    await gate.query('SELECT pg_advisory_lock(1)');
+    const answers = Promise.all(
+      clients.map((client) =>
+        client.query(
+          'SELECT pg_backend_pid() AS pid, pg_sleep(0.02) FROM pg_advisory_xact_lock_shared(1)',
+        ),
+      ),
     );
-    const pids = new Set(answers.map(({ rows }) => rows[0].pid));
+    const waiting = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+    while ((await database.query(waiting)).rowCount < 3);
+    await gate.end();
+    const pids = new Set((await answers).map(({ rows }) => rows[0].pid));
     expect(pids.size).toBe(3);
     const pools = await bouncer.show('pools');
     expect(pools).toContainEqual(
@@ -254,7 +264,7 @@ describe('startChild', () => {
         return true;
       }
     };
-    for (let tries = 0; tries < 500 && !gone(); tries += 1) {
+    for (let tries = 0; tries < 2000 && !gone(); tries += 1) {
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
     expect(gone()).toBe(true);

@@ -16,6 +16,8 @@ const ROOT = path.join(__dirname, '..');
 const BINARY = `baileys-guard.${platformName()}.node`;
 const npm = process.platform === 'win32' ? 'npm.cmd' : 'npm';
 
+jest.setTimeout(180_000); // npm may have to ask the registry
+
 /** Runs a program as a user's shell would, not as a script of this package. */
 async function run(command, args, { cwd, env = {} }) {
   const own = Object.entries(process.env).filter(([name]) => !/^(npm_|JEST_|NODE_ENV)/.test(name));

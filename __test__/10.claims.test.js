@@ -1,6 +1,13 @@
 'use strict';
 
-const { KINDS, freshDatabase, guardsOn, lossOf, recordingLogger } = require('./support/databases');
+const {
+  KINDS,
+  claimBriefly,
+  freshDatabase,
+  guardsOn,
+  lossOf,
+  recordingLogger,
+} = require('./support/databases');
 const { AgentInUseError, ClaimLostError, GuardError } = require('..');
 
 describe.each(KINDS)('claims on %s', (kind) => {
@@ -241,23 +248,29 @@ describe.each(KINDS)('claims on %s', (kind) => {
   });
 
   test('without a heartbeat a claim is lost when its time to live is over', async () => {
-    const guard = guardOf({ leaseTtlMs: 300 });
-    const claim = await guard.claimInstance('unattended');
+    const guard = guardOf({ leaseTtlMs: 1000 });
+    const claim = await claimBriefly(guard, 'unattended');
     expect(await lossOf(claim)).toMatchObject({ code: 'ERR_CLAIM_LOST', reason: 'expired' });
     expect(claim.held).toBe(false);
     await expect(claim.update({ status: 'error' })).rejects.toBeInstanceOf(ClaimLostError);
   });
 
   test('a heartbeat keeps claims far beyond their time to live', async () => {
-    const guard = guardOf({ leaseTtlMs: 3000 }); // short, and bearable for a busy disk
+    const guard = guardOf({ leaseTtlMs: 6000 }); // a beat may take a third of it
     const lost = jest.fn();
     const heartbeat = guard.startHeartbeat({ intervalMs: 200, onLost: lost });
     const claim = await guard.claimInstance('attended');
-    await new Promise((resolve) => setTimeout(resolve, 7000));
+    await new Promise((resolve) => setTimeout(resolve, 8000));
     expect(claim.held).toBe(true);
     expect(lost).not.toHaveBeenCalled();
     expect(heartbeat.stats()).toMatchObject({ running: true, failures: 0 });
-    expect(heartbeat.stats().beats).toBeGreaterThan(5);
+    expect(heartbeat.stats().beats).toBeGreaterThan(4);
+  });
+
+  test('a heartbeat that was stopped keeps no claim any longer', async () => {
+    const guard = guardOf({ leaseTtlMs: 1000 });
+    const heartbeat = guard.startHeartbeat({ maxEventLoopStallMs: 60_000 });
+    const claim = await claimBriefly(guard, 'no longer attended');
     heartbeat.stop();
     expect(heartbeat.stats().running).toBe(false);
     expect(await lossOf(claim)).toMatchObject({ reason: 'expired' });
@@ -287,7 +300,7 @@ describe.each(KINDS)('claims on %s', (kind) => {
   });
 
   test('a deleted lease row ends the claim within a beat, and is not revived', async () => {
-    const guard = guardOf({ leaseTtlMs: 1000 });
+    const guard = guardOf({ leaseTtlMs: 5000 }); // it beats every second
     guard.startHeartbeat();
     const claim = await guard.claimInstance('deleted-lease');
     await database.query('DELETE FROM baileys_guard_lease WHERE agent_id = $1', ['deleted-lease']);

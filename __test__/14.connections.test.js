@@ -15,7 +15,7 @@ describe('PgBouncer in transaction mode, three connections to the server', () =>
   beforeAll(async () => {
     database = await createDatabase();
     bouncer = await startPgBouncer({ poolSize: 3, poolMode: 'transaction' });
-    through = guardsOn({ url: bouncer.through(database.url) }, { leaseTtlMs: 5000 });
+    through = guardsOn({ url: bouncer.through(database.url) }, { leaseTtlMs: 60_000 });
     await through().migrate();
   });
 

@@ -2,7 +2,14 @@
 
 // Ends that are asked for wrongly, too late, or while somebody throws.
 
-const { SILENT, freshDatabase, guardsOn, lossOf, recordingLogger } = require('./support/databases');
+const {
+  SILENT,
+  claimBriefly,
+  freshDatabase,
+  guardsOn,
+  lossOf,
+  recordingLogger,
+} = require('./support/databases');
 const { createDatabase, withClient } = require('./support/postgres');
 const { startProxy } = require('./support/proxy');
 const { createGuard } = require('..');
@@ -29,11 +36,11 @@ test('a shutdown with options it does not understand has not happened', async ()
 test('a listener that throws stops neither the abort nor the guard', async () => {
   const database = await freshDatabase('sqlite');
   const logger = recordingLogger();
-  const guard = guardsOn(database, { leaseTtlMs: 300, logger })();
+  const guard = guardsOn(database, { leaseTtlMs: 1000, logger })();
   guard.on('claimLost', () => {
     throw new Error('of the user');
   });
-  const claim = await guard.claimInstance('lost');
+  const claim = await claimBriefly(guard, 'lost');
   expect(await lossOf(claim)).toMatchObject({ reason: 'expired' });
   expect(logger.lines).toContainEqual({
     level: 'warn',
@@ -48,8 +55,8 @@ test('timeoutMs bounds all of a shutdown, sockets that do not close and a silent
   await guard.claimInstance('stuck');
   proxy.blackhole(true);
   const start = performance.now();
-  await guard.shutdown({ timeoutMs: 1500, beforeRelease: () => new Promise(() => {}) });
-  expect(performance.now() - start).toBeLessThan(3000);
+  await guard.shutdown({ timeoutMs: 4000, beforeRelease: () => new Promise(() => {}) });
+  expect(performance.now() - start).toBeLessThan(7500); // not once for each of the two
   await proxy.close();
 });
 
@@ -236,9 +243,10 @@ test("with onStoreLost: 'keep' a refusal of the old term does not end the new on
     writing = connection;
     connection.hold('client'); // it arrives late
   });
-  await database.query("UPDATE baileys_guard_instance SET dead_at = now(), death = 'silent'");
   const late = claim.update({ qrCode: 'of the old term' }).catch((error) => error);
-  await until(() => writing && claim.fencingToken > before);
+  await until(() => writing);
+  await database.query("UPDATE baileys_guard_instance SET dead_at = now(), death = 'silent'");
+  await until(() => claim.fencingToken > before);
   writing.release('client');
   expect(await late).toMatchObject({ code: 'ERR_DATABASE_UNAVAILABLE' });
   expect(claim.signal.reason).toBeUndefined();

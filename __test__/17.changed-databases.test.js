@@ -19,7 +19,7 @@ async function eventually(action, timeoutMs = 10_000) {
 
 test('connections to a server that became read-only are given up for new ones', async () => {
   const database = await createDatabase({ template: 'migrated' });
-  const guard = guardsOn(database, { leaseTtlMs: 5000 })();
+  const guard = guardsOn(database, { leaseTtlMs: 10_000 })();
   const heartbeat = guard.startHeartbeat();
   const claim = await guard.claimInstance('failed-over');
   await withClient(database.url, async (client) => {
@@ -51,7 +51,7 @@ test('a column whose type the host changes is looked up anew', async () => {
   await database.query(
     'ALTER TABLE whatsapp_sessions ALTER agent_id TYPE uuid USING agent_id::uuid',
   );
-  await eventually(() => claim.update({ status: 'connected' }), 3000);
+  await eventually(() => claim.update({ status: 'connected' }));
 });
 
 test('a write that a deadlock with the host undoes is written again', async () => {

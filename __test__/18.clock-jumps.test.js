@@ -9,7 +9,7 @@ const { describeWithFaketime, fakeClock } = require('./support/faketime');
 const { createDatabase, startPostgres, withClient } = require('./support/postgres');
 const { createGuard } = require('..');
 
-const TTL = 1500;
+const TTL = 3000;
 const HOUR = 3600;
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -32,7 +32,7 @@ async function startOwner(databaseUrl, env = {}) {
 async function expectNothingUnusual(owner, challenger, jump) {
   for (const seconds of [HOUR, -HOUR, 0]) {
     await jump(seconds);
-    await expect(challenger.claimInstance('agent', { waitMs: 1.5 * TTL })).rejects.toMatchObject({
+    await expect(challenger.claimInstance('agent', { waitMs: 0.75 * TTL })).rejects.toMatchObject({
       code: 'ERR_AGENT_IN_USE',
     });
     expect(await owner.call('held', 'agent')).toBe(true);
@@ -44,7 +44,7 @@ async function expectNothingUnusual(owner, challenger, jump) {
   expect((await freed).agentIds).toContain('agent');
   const claim = await challenger.claimInstance('agent');
   await jump(-HOUR);
-  await pause(TTL);
+  await pause(1.1 * TTL);
   expect(claim.held).toBe(true);
   await claim.update({ status: 'connected' });
 }
@@ -63,7 +63,7 @@ describeWithFaketime('a wall clock that jumps by an hour', () => {
     });
     // What the rows show is the server's time: a person compares it with other rows.
     const [session] = await challenger.listSessions({ mine: true });
-    expect(session.owner.heartbeatAgeMs).toBeLessThan(TTL);
+    expect(session.owner.heartbeatAgeMs).toBeLessThan(60_000); // and by no hour older
     await server.remove();
   });
 

@@ -71,7 +71,7 @@ beforeEach(async () => {
 });
 
 test('a login', async () => {
-  const fleet = await Fleet.start(database, { guard: { leaseTtlMs: 3000 } });
+  const fleet = await Fleet.start(database, { guard: { leaseTtlMs: 30_000 } });
   const rescuer = await fleet.instance();
   let kills = 0;
   for (let n = 1, ended = false; !ended; n += LOGIN_STEP) {
@@ -85,7 +85,7 @@ test('a login', async () => {
     proxy.onClientBytes(undefined);
     if (!ended) kills += 1;
     // It resumes what was stored, or shows a QR code where nothing was: it always gets online.
-    await until(() => rescue(fleet, rescuer, agentId), { timeoutMs: 10_000 });
+    await until(() => rescue(fleet, rescuer, agentId), { timeoutMs: 30_000 });
   }
   expect(kills).toBeGreaterThan(3);
   const { conflicts } = await fleet.judged();
@@ -103,7 +103,7 @@ test('an import', async () => {
   for (let id = 1; id <= 30; id++) {
     fs.writeFileSync(path.join(folder, `pre-key-${id}.json`), JSON.stringify({ id }));
   }
-  const guard = guardsOn(database, { encryptionKey: KEY, leaseTtlMs: 3000 })();
+  const guard = guardsOn(database, { encryptionKey: KEY })();
   let kills = 0;
   for (let n = 1, ended = false; !ended; n++) {
     const agentId = `killed-at-${n}`;
@@ -114,7 +114,7 @@ test('an import', async () => {
       await child.call('import', agentId, { folder });
     });
     if (!ended) kills += 1;
-    const claim = await guard.claimInstance(agentId, { waitMs: 10_000 });
+    const claim = await guard.claimInstance(agentId, { waitMs: 30_000 });
     const { rows } = await database.query(
       'SELECT kind, count(*)::int AS count FROM baileys_guard_auth WHERE agent_id = $1 GROUP BY kind',
       [agentId],

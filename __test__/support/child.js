@@ -12,6 +12,9 @@ const { speak } = require('./wire');
 
 const FIXTURES = path.join(__dirname, '..', 'fixtures');
 
+/** What a process may take on a busy machine, to start or to say something. */
+const PATIENCE = 30_000;
+
 class Child {
   #process;
   #send;
@@ -70,7 +73,7 @@ class Child {
    * @param {string} name as the fixture emits it
    * @param {{ timeoutMs?: number, where?: (data: any) => boolean }} [options]
    */
-  event(name, { timeoutMs = 10_000, where = () => true } = {}) {
+  event(name, { timeoutMs = PATIENCE, where = () => true } = {}) {
     return this.#until(`told no event ${name}`, timeoutMs, () => {
       const index = this.#events.findIndex((event) => event.event === name && where(event.data));
       return index === -1 ? undefined : { value: this.#events.splice(index, 1)[0].data };
@@ -78,7 +81,7 @@ class Child {
   }
 
   /** The match of a pattern in what it wrote to standard output or error. */
-  output(pattern, { timeoutMs = 10_000 } = {}) {
+  output(pattern, { timeoutMs = PATIENCE } = {}) {
     return this.#until(`wrote nothing like ${pattern}`, timeoutMs, () => {
       const value = pattern.exec(this.stdout) ?? pattern.exec(this.stderr);
       return value ? { value } : undefined;
@@ -86,7 +89,7 @@ class Child {
   }
 
   /** Resolves with `{ code, signal }` when it has ended by itself. */
-  async exit({ timeoutMs = 10_000 } = {}) {
+  async exit({ timeoutMs = PATIENCE } = {}) {
     return this.#until('did not end', timeoutMs, () => this.ended && { value: this.ended });
   }
 

@@ -13,7 +13,7 @@ const { Client } = require('pg');
 
 const { defer } = require('./cleanup');
 const { findPackage, onPath } = require('./debian-package');
-const { ServerProcess, serverFolder, giveAway, freePort } = require('./server-process');
+const { ServerProcess, serverFolder, giveAway, onFreePort } = require('./server-process');
 
 /** @returns {{ command: string, missing?: undefined } | { folder: string, missing?: undefined } | { missing: string }} */
 function findPgBouncer() {
@@ -91,15 +91,21 @@ class PgBouncer {
  * @param {'transaction' | 'session'} [options.poolMode]
  * @param {Record<string, string | number>} [options.settings] of pgbouncer.ini
  */
-async function startPgBouncer({
-  server = process.env.TEST_DATABASE_URL,
-  poolSize = 3,
-  poolMode = 'transaction',
-  settings = {},
-} = {}) {
+function startPgBouncer(options) {
+  return onFreePort((port) => startOn(port, options));
+}
+
+async function startOn(
+  port,
+  {
+    server = process.env.TEST_DATABASE_URL,
+    poolSize = 3,
+    poolMode = 'transaction',
+    settings = {},
+  } = {},
+) {
   const folder = serverFolder('pgbouncer');
   const remove = defer(() => fs.rmSync(folder, { recursive: true, force: true }));
-  const port = await freePort();
   const { hostname, port: serverPort, username, password } = new URL(server);
   const all = {
     listen_addr: '127.0.0.1',

@@ -14,7 +14,7 @@ const {
   serverFolder,
   giveAway,
   unprivileged,
-  freePort,
+  onFreePort,
 } = require('./server-process');
 
 // The data is gone when the test is: an operating system that crashes may take it along. Crashes
@@ -30,9 +30,8 @@ class PostgresServer {
   #password;
   #env;
 
-  constructor(folder, port, settings, password, env) {
+  constructor(folder, settings, password, env) {
     this.#folder = folder;
-    this.port = port;
     this.#settings = { ...DEFAULTS, ...settings };
     this.#password = password;
     this.#env = env;
@@ -141,14 +140,17 @@ function selfSigned() {
 async function startPostgres({ settings = {}, timezone, tls = false, password, env } = {}) {
   const folder = serverFolder('postgres');
   const all = timezone ? { timezone, log_timezone: timezone, ...settings } : settings;
-  const server = new PostgresServer(folder, await freePort(), all, password, env);
+  const server = new PostgresServer(folder, all, password, env);
   server.remove = defer(async () => {
     await server.stop('immediate');
     fs.rmSync(folder, { recursive: true, force: true });
   });
   await server.initialise();
   if (tls) await server.useTls();
-  await server.start();
+  await onFreePort((port) => {
+    server.port = port;
+    return server.start();
+  });
   return server;
 }
 

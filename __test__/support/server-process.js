@@ -58,6 +58,17 @@ function freePort() {
   });
 }
 
+/** Starts something on a free port; on another one where somebody else was quicker to take it. */
+async function onFreePort(start) {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await start(await freePort());
+    } catch (error) {
+      if (tries === 3 || !/address already in use/i.test(error.message)) throw error;
+    }
+  }
+}
+
 class ServerProcess {
   #child;
   #log = '';
@@ -117,4 +128,4 @@ class ServerProcess {
   }
 }
 
-module.exports = { ServerProcess, serverFolder, giveAway, reachable, unprivileged, freePort };
+module.exports = { ServerProcess, serverFolder, giveAway, onFreePort, reachable, unprivileged };

@@ -39,7 +39,8 @@ impl MasterKey {
             return Err("is empty".into());
         } else if text.starts_with(['"', '\'', '`']) || text.ends_with(['"', '\'', '`']) {
             return Err(format!("has quotes around it ({count} characters with them)"));
-        } else if text.starts_with("0x") || text.starts_with("0X") {
+        } else if text.len() != BASE64_LEN && (text.starts_with("0x") || text.starts_with("0X")) {
+            // One in two thousand random keys begins like that in base64.
             return Err(format!("begins with 0x ({count} characters with it); leave that out"));
         } else if text.len() == HEX_LEN {
             hex::decode_to_slice(text, master)

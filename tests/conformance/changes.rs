@@ -7,8 +7,8 @@ use tokio::time::timeout;
 
 use super::{Site, agent, agents, by_agent};
 
-/// Beyond what a loaded machine adds, and far below the patience of a feed.
-const SOON: Duration = Duration::from_secs(2);
+/// Beyond what a loaded machine adds, and below the patience of a feed, which is 15 seconds.
+const SOON: Duration = Duration::from_secs(10);
 
 async fn noticed(changes: &mut Box<dyn Changes>) {
     timeout(SOON, changes.changed()).await.expect("a hint");

@@ -25,8 +25,6 @@ async fn lock_session(url: &str, agent_id: &str) -> PgConnection {
     holding(url, sql).await
 }
 
-const PROMPT: Duration = Duration::from_secs(2);
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_locked_session_row_delays_nobody_else() {
     on_a_database(|site, url| async move {
@@ -37,20 +35,24 @@ async fn a_locked_session_row_delays_nobody_else() {
         }
         a.try_claim(1, &agents(0..20)).await;
         let somebody = lock_session(&url, &agent(7)).await;
-        let began = Instant::now();
-
-        a.show(&agents(0..20)).await;
-        assert!(a.store.refresh_sessions(&a.me).await.unwrap().is_empty(), "locked is not gone");
-        assert!(a.store.beat(a.id()).await.unwrap().alive);
-        let shown = "SELECT count(*)::text FROM whatsapp_sessions WHERE instance_id = 'instance-a'";
-        assert_eq!(site.value(shown).await.as_deref(), Some("19"));
-        let grant = a.claim(2, &agent(7)).await;
-        a.release(&grant).await;
-        b.claim(1, &agent(7)).await;
-        a.store.retire(a.id()).await.unwrap();
-        assert_eq!(b.try_claim(2, &agents(0..20)).await.grants.len(), 20);
-        assert!(began.elapsed() < PROMPT, "{:?}", began.elapsed());
-
+        let work = async {
+            a.show(&agents(0..20)).await;
+            let gone = a.store.refresh_sessions(&a.me).await.unwrap();
+            assert!(gone.is_empty(), "locked is not gone");
+            assert!(a.store.beat(a.id()).await.unwrap().alive);
+            let shown =
+                "SELECT count(*)::text FROM whatsapp_sessions WHERE instance_id = 'instance-a'";
+            assert_eq!(site.value(shown).await.as_deref(), Some("19"));
+            let grant = a.claim(2, &agent(7)).await;
+            a.release(&grant).await;
+            b.claim(1, &agent(7)).await;
+            a.store.retire(a.id()).await.unwrap();
+            assert_eq!(b.try_claim(2, &agents(0..20)).await.grants.len(), 20);
+        };
+        tokio::select! {
+            () = work => {}
+            () = until_waiting(&site, 1) => panic!("one of them waits for the row"),
+        }
         drop(somebody);
     })
     .await;
@@ -114,7 +116,7 @@ async fn bulk_statements_deadlock_with_nobody() {
         let others = "SELECT count(*)::text FROM pg_stat_activity
                        WHERE datname = current_database() AND pid <> pg_backend_pid()";
         let all_ended = async { while site.value(others).await.as_deref() != Some("0") {} };
-        timeout(Duration::from_secs(10), all_ended).await.expect("somebody is still connected");
+        timeout(Duration::from_secs(30), all_ended).await.expect("somebody is still connected");
         let deadlocks = "SELECT deadlocks::text FROM pg_stat_database
                           WHERE datname = current_database()";
         assert_eq!(site.value(deadlocks).await.as_deref(), Some("0"));
@@ -174,7 +176,7 @@ async fn what_cannot_be_deactivated_is_told_and_free_all_the_same() {
         let began = Instant::now();
         let error = a.store.release(&[a.fence(&grant)], true).await.unwrap_err();
         assert!(matches!(error, Error::SessionRowRefused { .. }), "{error:?}");
-        assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
         b.claim(1, &agent(1)).await;
         drop(somebody);
     })
@@ -197,7 +199,7 @@ async fn a_burial_that_has_to_wait_does_not_hold_up_the_heartbeat() {
         let buried = b.store.bury(a.id(), watched, Death::Silent).await;
         assert!(!buried.unwrap());
         assert!(b.store.beat(b.id()).await.unwrap().alive);
-        assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
 
         sqlx::raw_sql("ROLLBACK").execute(&mut frozen).await.unwrap();
         assert!(b.store.bury(a.id(), watched, Death::Silent).await.unwrap());

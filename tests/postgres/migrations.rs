@@ -72,7 +72,7 @@ async fn a_busy_table_is_not_blocked_by_a_migration_that_waits() {
         let store = site.store();
         let began = Instant::now();
         let error = store.migrate().await.unwrap_err();
-        assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
         assert_eq!(error.code(), "ERR_DATABASE_UNAVAILABLE", "{error}");
         site.host_row(&agent(1), 1).await;
 
@@ -98,7 +98,7 @@ async fn a_migrated_table_is_not_locked_again() {
         .unwrap();
         let began = Instant::now();
         a.store.migrate().await.unwrap();
-        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
     })
     .await;
 }

@@ -40,10 +40,10 @@ async fn connections_that_a_firewall_forgot_cost_seconds() {
         tokio::time::sleep(Duration::from_millis(1500)).await; // idle, as at night
         let began = Instant::now();
         a.claim(1, &agent(1)).await;
-        assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
         let beat = timeout(Duration::from_secs(1), a.store.beat(a.id())).await;
         assert!(beat.is_err(), "nobody has told the heartbeat");
-        let beat = timeout(Duration::from_secs(3), a.store.beat(a.id())).await;
+        let beat = timeout(Duration::from_secs(10), a.store.beat(a.id())).await;
         assert!(beat.expect("a connection of its own, made anew").unwrap().alive);
     })
     .await;
@@ -62,7 +62,7 @@ async fn a_feed_that_a_firewall_forgot_hears_again() {
             changes.changed().await;
         }
         let grant = b.claim(1, &agent(1)).await;
-        let soon = timeout(Duration::from_secs(2), changes.changed());
+        let soon = timeout(Duration::from_secs(10), changes.changed());
         let (heard, ()) = tokio::join!(soon, async {
             tokio::time::sleep(Duration::from_millis(100)).await;
             b.release(&grant).await;
@@ -137,7 +137,7 @@ async fn a_late_duplicate_of_ones_own_claim_does_no_harm() {
     on_a_database(|site, url| async move {
         let network = Network::to(&url).await;
         site.member("first").await.store.close().await;
-        let store = store_at(&network.url(&url), Duration::from_secs(1));
+        let store = store_at(&network.url(&url), Duration::from_secs(4));
         let me = registration("a");
         store.register(&me).await.unwrap();
         let a = Member { store, me };

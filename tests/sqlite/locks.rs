@@ -24,7 +24,7 @@ async fn foreign_writer(path: &std::path::Path) -> SqliteConnection {
 async fn a_lock_beyond_the_call_timeout_is_unavailable_and_passes() {
     on_a_file(|site, path| async move {
         site.member("a").await;
-        let store = store_at(&path, Duration::from_millis(300));
+        let store = store_at(&path, Duration::from_millis(1500));
         let me = registration("b");
         store.register(&me).await.unwrap();
         let host = foreign_writer(&path).await;
@@ -32,7 +32,7 @@ async fn a_lock_beyond_the_call_timeout_is_unavailable_and_passes() {
             let asked = Instant::now();
             let error = store.claim(&me.incarnation, 1, &[agent(1)]).await.unwrap_err();
             assert!(matches!(error, Error::DatabaseUnavailable { .. }), "{error:?}");
-            assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+            assert!(asked.elapsed() < Duration::from_secs(9), "{:?}", asked.elapsed());
         }
         assert!(store.free().await.unwrap().is_empty(), "readers are not held up");
         host.close().await.unwrap();
@@ -207,7 +207,7 @@ async fn what_is_given_up_leaves_no_transaction_open() {
         drop(foreign_writer(&path).await);
         a.store.update_session(&fence, &update).await.unwrap();
         assert!(a.store.beat(a.id()).await.unwrap().alive);
-        assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+        assert!(asked.elapsed() < Duration::from_secs(9), "{:?}", asked.elapsed());
     })
     .await;
 }

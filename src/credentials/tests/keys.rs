@@ -31,6 +31,16 @@ fn hex_and_base64_of_the_same_bytes_are_the_same_key() {
 }
 
 #[test]
+fn a_key_in_base64_may_begin_as_hexadecimal_numbers_are_written() {
+    for (first, start) in [([0xd3, 0x1f], "0x"), ([0xd1, 0x7f], "0X")] {
+        let key = [&first[..], &SECRET[2..]].concat();
+        let text = STANDARD.encode(&key);
+        assert!(text.starts_with(start), "{text}");
+        assert_eq!(ring(&text, &[]).current_id(), ring(&hex::encode(key), &[]).current_id());
+    }
+}
+
+#[test]
 fn a_key_that_cannot_be_used_is_refused_with_its_length_and_without_its_value() {
     let hex = hex::encode(SECRET);
     let base64 = STANDARD.encode(SECRET);
