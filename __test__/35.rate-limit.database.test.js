@@ -77,6 +77,15 @@ describe('against a database that stands in', () => {
     };
   };
 
+  /** Asks; what the database decides is on its way until `give` is called. */
+  async function onItsWay(ask) {
+    let give;
+    deliver = () => new Promise((resolve) => (give = resolve));
+    const answered = ask();
+    await settle();
+    return { answer: answered, give };
+  }
+
   beforeEach(() => {
     jest.useFakeTimers({ now: Date.UTC(2026, 0, 1), doNotFake: ['setImmediate', 'nextTick'] });
     asked = [];
@@ -261,34 +270,26 @@ describe('against a database that stands in', () => {
     const { createRateLimiter } = make();
     const limiter = createRateLimiter({ limit: 1 });
     await limiter.consume('a');
-    let give;
-    deliver = () => new Promise((resolve) => (give = resolve));
-    const late = limiter.consume('a');
-    await settle();
+    const { answer: late, give } = await onItsWay(() => limiter.consume('a'));
     await limiter.reset('a');
     give();
     expect((await late).allowed).toBe(false);
     deliver = () => {};
     expect((await limiter.consume('a')).allowed).toBe(true); // not refused by what is known
 
-    deliver = () => new Promise((resolve) => (give = resolve));
     jest.advanceTimersByTime(1000);
-    const waiting = limiter.acquire('a');
-    await settle();
+    const waiting = await onItsWay(() => limiter.acquire('a'));
     await limiter.reset('a');
     deliver = () => {};
-    give();
-    expect((await waiting).waitedMs).toBe(0);
+    waiting.give();
+    expect((await waiting.answer).waitedMs).toBe(0);
   });
 
   test('what another key gets back keeps no refusal from being known', async () => {
     const { createRateLimiter } = make();
     const limiter = createRateLimiter({ limit: 1 });
     await limiter.consume('a');
-    let give;
-    deliver = () => new Promise((resolve) => (give = resolve));
-    const late = limiter.consume('a');
-    await settle();
+    const { answer: late, give } = await onItsWay(() => limiter.consume('a'));
     await limiter.reset('b');
     give();
     expect((await late).allowed).toBe(false);
@@ -302,10 +303,7 @@ describe('against a database that stands in', () => {
     const { createRateLimiter } = make();
     const limiter = createRateLimiter({ limit: 1 });
     await limiter.consume('a');
-    let give;
-    deliver = () => new Promise((resolve) => (give = resolve));
-    const late = limiter.consume('a');
-    await settle();
+    const { answer: late, give } = await onItsWay(() => limiter.consume('a'));
     await limiter.reset('a');
     for (let n = 0; n < 10_000; n += 1) await limiter.reset(`other-${n}`);
     give();
