@@ -13,7 +13,8 @@ use crate::error::{Error, Result};
 use crate::store::HostColumn;
 
 /// Every column with its type, as it is written in SQL, the most characters it takes, and whether it
-/// takes different text for equal. Without the -1 a `char(36)` would be named `character`, and a cast to that leaves one character.
+/// takes different text for equal. Without the -1 a `char(36)` would be named `character`, and a cast
+/// to that leaves one character.
 pub(super) const COLUMNS: &str = "SELECT a.attname AS name, format_type(a.atttypid, -1) AS type,
        CASE WHEN a.atttypid IN ('varchar'::regtype, 'bpchar'::regtype) AND a.atttypmod > 4
             THEN a.atttypmod - 4 END AS length,

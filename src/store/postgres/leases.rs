@@ -27,6 +27,19 @@ macro_rules! durable {
     };
 }
 
+/// CTE `me(incarnation, durable)`: the incarnation `$1` while it lives, and its commit made durable.
+macro_rules! living_me {
+    () => {
+        concat!(
+            "me AS MATERIALIZED (
+       SELECT i.incarnation, ",
+            durable!(),
+            " AS durable
+         FROM baileys_guard_instance i WHERE i.incarnation = $1 AND i.dead_at IS NULL)"
+        )
+    };
+}
+
 /// Also deletes some incarnations that died long ago and that no lease names any more.
 const REGISTER: &str = concat!(
     "WITH durable AS MATERIALIZED (SELECT ",
@@ -87,11 +100,9 @@ const RETIRE: &str = concat!(
 /// What is free is looked up first, so that a refusal writes nothing. The conflict clause decides
 /// again, on the row as it is when its lock is granted. The grant is on disk when it is answered.
 const CLAIM: &str = concat!(
-    "WITH me AS MATERIALIZED (
-       SELECT i.incarnation, ",
-    durable!(),
-    " AS durable
-         FROM baileys_guard_instance i WHERE i.incarnation = $1 AND i.dead_at IS NULL),
+    "WITH ",
+    living_me!(),
+    ",
      wanted AS MATERIALIZED (
        SELECT a.agent_id,
               coalesce(l.held AND l.incarnation <> $1 AND o.death <> 'retired', false) AS takeover,
@@ -121,11 +132,9 @@ const CLAIM: &str = concat!(
 
 /// A second time it finds the token that the first one gave.
 const ADVANCE: &str = concat!(
-    "WITH me AS MATERIALIZED (
-       SELECT i.incarnation, ",
-    durable!(),
-    " AS durable
-         FROM baileys_guard_instance i WHERE i.incarnation = $1 AND i.dead_at IS NULL),
+    "WITH ",
+    living_me!(),
+    ",
      advanced AS (
        UPDATE baileys_guard_lease l
           SET token = greatest(l.token + 1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint)
